@@ -1,0 +1,151 @@
+//! The structural check: what must hold of a program before any engine sees it.
+//!
+//! Jumps and calls go to instructions of the program, control never falls off its end, `r10` is never written,
+//! immediate shifts are in range. It proves nothing about memory: that is checked as the program runs.
+//! RFC 9669 sections 4 and 5; the kernel's `check_subprogs` and `check_alu_op`.
+
+use crate::codec::Code;
+use crate::insn::{AluOp, Callee, Imm64, Insn, Operand, Reg, Width};
+
+/// The most slots a program may have: the kernel's `BPF_COMPLEXITY_LIMIT_INSNS`.
+pub const MAX_SLOTS: usize = 1_000_000;
+
+/// A program that no engine may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("slot {slot}: {kind}")]
+pub struct CheckError {
+    /// Index of the offending instruction's slot, from 0.
+    pub slot: usize,
+    /// What is wrong with it.
+    pub kind: CheckErrorKind,
+}
+
+/// Why a program may not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CheckErrorKind {
+    #[error("the program is empty")]
+    Empty,
+    #[error("the program has {slots} slots, more than the {MAX_SLOTS} allowed")]
+    TooLong { slots: usize },
+    #[error("jumps to slot {target}, outside the program")]
+    JumpOutOfRange { target: i64 },
+    #[error("jumps to slot {target}, into the middle of a 64-bit immediate load")]
+    JumpIntoWideLoad { target: i64 },
+    #[error("calls slot {target}, outside the program")]
+    CallOutOfRange { target: i64 },
+    #[error("calls slot {target}, the middle of a 64-bit immediate load")]
+    CallIntoWideLoad { target: i64 },
+    #[error("takes the address of slot {target}, which is not an instruction of the program")]
+    CodeAddressOutOfRange { target: i64 },
+    #[error("control falls off the end of the program")]
+    FallsOffEnd,
+    #[error("writes to r10, the read-only frame pointer")]
+    WritesFramePointer,
+    #[error("shifts a {bits}-bit value by {amount}")]
+    ShiftOutOfRange { bits: u32, amount: i32 },
+}
+
+/// Checks a whole program.
+///
+/// # Errors
+/// The first instruction, in order, that breaks a rule; an instruction that control falls off is found last.
+pub fn check(code: &Code) -> Result<(), CheckError> {
+    let slots = code.slot_count();
+    let whole = |kind| Err(CheckError { slot: 0, kind });
+    if slots == 0 {
+        return whole(CheckErrorKind::Empty);
+    }
+    if slots > MAX_SLOTS {
+        return whole(CheckErrorKind::TooLong { slots });
+    }
+    for (slot, insn) in code.iter() {
+        check_insn(code, slot, insn).map_err(|kind| CheckError { slot, kind })?;
+    }
+    match code.iter().last() {
+        None | Some((_, Insn::Exit | Insn::Jump { .. })) => Ok(()),
+        Some((slot, _)) => Err(CheckError { slot, kind: CheckErrorKind::FallsOffEnd }),
+    }
+}
+
+fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKind> {
+    if insn.written() == Some(Reg::R10) {
+        return Err(CheckErrorKind::WritesFramePointer);
+    }
+    if let Some(off) = insn.jump_offset() {
+        check_target(code, slot, off, CheckErrorKind::jump_out_of_range, CheckErrorKind::jump_into_wide_load)?;
+    }
+    match *insn {
+        Insn::Call(Callee::Local(off)) => {
+            check_target(code, slot, off, CheckErrorKind::call_out_of_range, CheckErrorKind::call_into_wide_load)
+        }
+        Insn::LoadImm64 { value: Imm64::Code(off), .. } => {
+            let bad = |target| CheckErrorKind::CodeAddressOutOfRange { target };
+            check_target(code, slot, off, bad, bad)
+        }
+        Insn::Alu { op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, width, src: Operand::Imm(amount), .. } => {
+            let bits = match width {
+                Width::W32 => 32,
+                Width::W64 => 64,
+            };
+            match u32::try_from(amount) {
+                Ok(amount) if amount < bits => Ok(()),
+                _ => Err(CheckErrorKind::ShiftOutOfRange { bits, amount }),
+            }
+        }
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::MovSx { .. }
+        | Insn::End { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::LoadImm64 { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::LoadPacket { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Reg(_))
+        | Insn::Exit => Ok(()),
+    }
+}
+
+impl CheckErrorKind {
+    fn jump_out_of_range(target: i64) -> Self {
+        CheckErrorKind::JumpOutOfRange { target }
+    }
+    fn jump_into_wide_load(target: i64) -> Self {
+        CheckErrorKind::JumpIntoWideLoad { target }
+    }
+    fn call_out_of_range(target: i64) -> Self {
+        CheckErrorKind::CallOutOfRange { target }
+    }
+    fn call_into_wide_load(target: i64) -> Self {
+        CheckErrorKind::CallIntoWideLoad { target }
+    }
+}
+
+/// Where a relative offset of the one-slot instruction (or first slot) at `slot` leads.
+pub(crate) fn target(slot: usize, off: i32) -> i64 {
+    slot as i64 + 1 + i64::from(off)
+}
+
+fn check_target(
+    code: &Code,
+    slot: usize,
+    off: i32,
+    out_of_range: fn(i64) -> CheckErrorKind,
+    into_wide_load: fn(i64) -> CheckErrorKind,
+) -> Result<(), CheckErrorKind> {
+    let target = target(slot, off);
+    match usize::try_from(target) {
+        Ok(to) if to < code.slot_count() => match code.index_at(to) {
+            Some(_) => Ok(()),
+            None => Err(into_wide_load(target)),
+        },
+        _ => Err(out_of_range(target)),
+    }
+}
