@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* Benchmark: product of two square matrices.  Loads, stores, nested loops.
+ *
+ * r1 = memory, 4-byte aligned; r2 = its length in bytes.
+ * Memory: three n x n matrices A, B, C of little-endian u32, row after row, one
+ * after the other; n is the greatest number with 12 * n * n <= length, so 32 for
+ * 12288 bytes.  The program writes C = A * B (modulo 2^32).
+ * r0 = a checksum: for each element of C in order, sum = sum * 31 + element. */
+#include "bench.h"
+
+SEC("socket")
+u64 bench_matmul(u8 *mem, u64 len)
+{
+	u64 n = 0;
+	u64 sum = 0;
+	u64 row, col, i;
+	u32 *a, *b, *c;
+
+	while (12 * (n + 1) * (n + 1) <= len)
+		n++;
+	a = (u32 *)mem;
+	b = a + n * n;
+	c = b + n * n;
+
+	for (row = 0; row < n; row++) {
+		for (col = 0; col < n; col++) {
+			u32 element = 0;
+
+			for (i = 0; i < n; i++)
+				element += a[row * n + i] * b[i * n + col];
+			c[row * n + col] = element;
+			sum = sum * 31 + element;
+		}
+	}
+	return sum;
+}
+
+FIXTURE_LICENSE;
