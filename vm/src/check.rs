@@ -42,6 +42,8 @@ pub enum CheckErrorKind {
     FallsOffEnd,
     #[error("writes to r10, the read-only frame pointer")]
     WritesFramePointer,
+    #[error("casts from address space {src} to {dst}; only 0 to 1 and 1 to 0 exist")]
+    AddressSpaces { src: u16, dst: u16 },
     #[error("shifts a {bits}-bit value by {amount}")]
     ShiftOutOfRange { bits: u32, amount: i32 },
 }
@@ -83,6 +85,11 @@ fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKin
             let bad = |target| CheckErrorKind::CodeAddressOutOfRange { target };
             check_target(code, slot, off, bad, bad)
         }
+        // The kernel's address space and an arena's: `check_alu_op`.
+        Insn::AddrSpaceCast { dst_space, src_space, .. } => match (dst_space, src_space) {
+            (0, 1) | (1, 0) => Ok(()),
+            (dst, src) => Err(CheckErrorKind::AddressSpaces { src, dst }),
+        },
         Insn::Alu { op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, width, src: Operand::Imm(amount), .. } => {
             let bits = match width {
                 Width::W32 => 32,
@@ -97,7 +104,6 @@ fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKin
         | Insn::Neg { .. }
         | Insn::MovSx { .. }
         | Insn::End { .. }
-        | Insn::AddrSpaceCast { .. }
         | Insn::LoadImm64 { .. }
         | Insn::Load { .. }
         | Insn::Store { .. }

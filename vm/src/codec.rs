@@ -607,7 +607,6 @@ impl Code {
     }
 
     /// The instructions in order, for a linker to put addresses in; their number of slots must stay.
-    #[allow(dead_code)]
     pub(crate) fn insns_mut(&mut self) -> &mut [Insn] {
         &mut self.insns
     }

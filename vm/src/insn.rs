@@ -5,8 +5,6 @@
 //! wherever it stands. This file knows no bit position; the constructors are the Rust assembler
 //! (labels: [`crate::asm`]).
 
-use crate::isa::{for_each_alu_op, for_each_atomic_op, for_each_byte_order, for_each_condition, for_each_size};
-
 /// A register of the virtual machine. RFC 9669 section 2.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -195,7 +193,7 @@ macro_rules! atomic_ops {
 for_each_atomic_op!(atomic_ops);
 
 macro_rules! sizes {
-    ($($name:ident $bits:literal $bytes:literal $ctype:literal $suffix:literal)*) => {
+    ($($name:ident $bits:literal $bytes:literal $ctype:ident $suffix:literal)*) => {
         /// Size of a memory access. RFC 9669 section 5.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)]
@@ -212,7 +210,7 @@ macro_rules! sizes {
 
             /// `u8` to `u64`, as LLVM and bpftool write it.
             pub fn c_type(self) -> &'static str {
-                match self { $(Size::$name => $ctype),* }
+                match self { $(Size::$name => stringify!($ctype)),* }
             }
 
             /// `b`, `h`, `w` or `dw`, as the ubpf assembler writes it.

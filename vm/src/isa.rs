@@ -16,8 +16,8 @@
 /// Columns: name, operation code (high four bits of the opcode), `off` that selects it, symbol (LLVM and
 /// bpftool), mnemonic (ubpf assembler), conformance group.
 macro_rules! for_each_alu_op {
-    ($reader:ident) => {
-        $reader! {
+    ($reader:ident $($carry:tt)*) => {
+        $reader! { $($carry)*
             Add  0x0 0 "+="   "add"  Base    // dst += src
             Sub  0x1 0 "-="   "sub"  Base    // dst -= src
             Mul  0x2 0 "*="   "mul"  DivMul  // dst *= src
@@ -40,8 +40,8 @@ macro_rules! for_each_alu_op {
 ///
 /// Columns: name, operation code, symbol (LLVM and bpftool), mnemonic (ubpf assembler).
 macro_rules! for_each_condition {
-    ($reader:ident) => {
-        $reader! {
+    ($reader:ident $($carry:tt)*) => {
+        $reader! { $($carry)*
             Eq  0x1 "=="  "jeq"   // pc += off if dst == src
             Gt  0x2 ">"   "jgt"   // pc += off if dst > src
             Ge  0x3 ">="  "jge"   // pc += off if dst >= src
@@ -61,8 +61,8 @@ macro_rules! for_each_condition {
 ///
 /// Columns: name, `imm`, symbol (of the plain form) or function name (of the fetching form).
 macro_rules! for_each_atomic_op {
-    ($reader:ident) => {
-        $reader! {
+    ($reader:ident $($carry:tt)*) => {
+        $reader! { $($carry)*
             Add      0x00 "+="         // *(dst + off) += src
             Or       0x40 "|="         // *(dst + off) |= src
             And      0x50 "&="         // *(dst + off) &= src
@@ -79,14 +79,14 @@ macro_rules! for_each_atomic_op {
 
 /// Sizes of a memory access. RFC 9669 section 5, table 13.
 ///
-/// Columns: name, size bits of the opcode, bytes, C type (LLVM and bpftool), suffix (ubpf assembler).
+/// Columns: name, size bits of the opcode, bytes, type (as LLVM and bpftool write it), suffix (ubpf assembler).
 macro_rules! for_each_size {
-    ($reader:ident) => {
-        $reader! {
-            B  0x10 1 "u8"  "b"
-            H  0x08 2 "u16" "h"
-            W  0x00 4 "u32" "w"
-            DW 0x18 8 "u64" "dw"
+    ($reader:ident $($carry:tt)*) => {
+        $reader! { $($carry)*
+            B  0x10 1 u8  "b"
+            H  0x08 2 u16 "h"
+            W  0x00 4 u32 "w"
+            DW 0x18 8 u64 "dw"
         }
     };
 }
@@ -95,16 +95,14 @@ macro_rules! for_each_size {
 ///
 /// Columns: name, class, source bit, spelling.
 macro_rules! for_each_byte_order {
-    ($reader:ident) => {
-        $reader! {
+    ($reader:ident $($carry:tt)*) => {
+        $reader! { $($carry)*
             Le    ALU   0x00 "le"     // dst = htole(dst), cut to the width
             Be    ALU   0x08 "be"     // dst = htobe(dst), cut to the width
             Bswap ALU64 0x00 "bswap"  // dst = bytes of dst reversed, cut to the width
         }
     };
 }
-
-pub(crate) use {for_each_alu_op, for_each_atomic_op, for_each_byte_order, for_each_condition, for_each_size};
 
 /// Instruction classes: low three bits of the opcode. RFC 9669 section 3.2, table 3.
 pub(crate) mod class {
