@@ -104,6 +104,34 @@ macro_rules! for_each_byte_order {
     };
 }
 
+/// All tables at once, for a reader that needs one list: what it was called with, then `alu [rows] condition [rows]
+/// atomic [rows] size [rows]`.
+macro_rules! for_each_row {
+    ($reader:ident $($carry:tt)*) => {
+        for_each_alu_op! { rows_with_alu $reader [$($carry)*] }
+    };
+}
+macro_rules! rows_with_alu {
+    ($reader:ident $carry:tt $($alu:tt)*) => {
+        for_each_condition! { rows_with_conditions $reader $carry [$($alu)*] }
+    };
+}
+macro_rules! rows_with_conditions {
+    ($reader:ident $carry:tt $alu:tt $($condition:tt)*) => {
+        for_each_atomic_op! { rows_with_atomics $reader $carry $alu [$($condition)*] }
+    };
+}
+macro_rules! rows_with_atomics {
+    ($reader:ident $carry:tt $alu:tt $condition:tt $($atomic:tt)*) => {
+        for_each_size! { rows_with_sizes $reader $carry $alu $condition [$($atomic)*] }
+    };
+}
+macro_rules! rows_with_sizes {
+    ($reader:ident [$($carry:tt)*] $alu:tt $condition:tt $atomic:tt $($size:tt)*) => {
+        $reader! { $($carry)* alu $alu condition $condition atomic $atomic size [$($size)*] }
+    };
+}
+
 /// Instruction classes: low three bits of the opcode. RFC 9669 section 3.2, table 3.
 pub(crate) mod class {
     pub(crate) const LD: u8 = 0x0;

@@ -1,0 +1,68 @@
+//! What an engine is: something that runs a program of a [`Machine`] and changes the machine as it does.
+//!
+//! Engines agree to the bit: the same machine and entry give the same [`Finish`] and leave the same machine,
+//! whichever ran. An engine knows no ELF, no BTF and no test.
+
+use std::fmt;
+
+use crate::insn::Insn;
+use crate::machine::Machine;
+use crate::outcome::Trap;
+
+/// Index of a program in its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramId(pub(crate) u32);
+
+impl ProgramId {
+    /// The index, in the order of the object's programs.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where and how a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The program.
+    pub program: ProgramId,
+    /// Values of `r1` and `r2`; the other registers are 0, and `r10` is the top of the stack.
+    pub args: [u64; 2],
+    /// Most instructions to execute.
+    pub budget: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// `r0`, or the trap.
+    pub ret: Result<u64, Box<Trap>>,
+    /// Instructions executed.
+    pub instructions: u64,
+}
+
+/// One instruction about to be executed.
+#[derive(Debug)]
+pub struct Step<'s> {
+    /// The program it belongs to.
+    pub program: ProgramId,
+    /// Its slot.
+    pub slot: usize,
+    /// The instruction.
+    pub insn: &'s Insn,
+    /// `r0` to `r10` before it.
+    pub registers: &'s [u64],
+    /// Calls deep: 0 in the entry program.
+    pub depth: u32,
+}
+
+/// Called before every instruction.
+pub type StepHook<'h> = &'h mut dyn FnMut(&Step<'_>);
+
+/// Runs programs. See the module's header for what it owes.
+pub trait Engine: fmt::Debug + Send {
+    /// Name for listings: `interpreter`, `jit`.
+    fn name(&self) -> &'static str;
+
+    /// Runs a program to its end, a trap, or the end of its budget. Without a hook, hooks cost nothing.
+    fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish;
+}

@@ -1,0 +1,356 @@
+//! Helpers: what programs call by number.
+//!
+//! [`table`] has a row for every helper of the kernel; here is the table of those that are implemented, the mocks
+//! that replace them, and the log of calls. A helper asks the machine's world for everything outside, and reaches
+//! guest memory through [`Call`]'s checked views only.
+//!
+//! To add a helper: a function in the file of its family, and a row in `IMPLEMENTED`.
+
+pub mod call;
+mod format;
+mod maps;
+mod output;
+mod probe;
+pub mod table;
+mod task;
+mod time;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+pub use call::Call;
+
+use crate::engine::ProgramId;
+use crate::errno::Errno;
+use crate::machine::Machine;
+use crate::outcome::TrapKind;
+
+/// What a helper wants instead of a plain value in `r0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The negated error number in `r0`.
+    Errno(Errno),
+    /// The program stopped.
+    Trap(Box<TrapKind>),
+    /// The current function replaced by this program.
+    TailCall(ProgramId),
+}
+
+impl Stop {
+    /// The program stopped.
+    pub fn trap(kind: TrapKind) -> Stop {
+        Stop::Trap(Box::new(kind))
+    }
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Stop::Errno(errno)
+    }
+}
+
+/// An implementation.
+type Body = fn(&mut Call<'_>) -> Result<u64, Stop>;
+
+/// What is implemented: name in [`table`], function.
+const IMPLEMENTED: &[(&str, Body)] = &[
+    ("map_lookup_elem", maps::map_lookup_elem),
+    ("map_update_elem", maps::map_update_elem),
+    ("map_delete_elem", maps::map_delete_elem),
+    ("tail_call", maps::tail_call),
+    ("probe_read", probe::probe_read),
+    ("probe_read_user", probe::probe_read_user),
+    ("probe_read_kernel", probe::probe_read_kernel),
+    ("probe_read_str", probe::probe_read_str),
+    ("probe_read_user_str", probe::probe_read_user_str),
+    ("probe_read_kernel_str", probe::probe_read_kernel_str),
+    ("ktime_get_ns", time::ktime_get_ns),
+    ("ktime_get_boot_ns", time::ktime_get_boot_ns),
+    ("ktime_get_coarse_ns", time::ktime_get_coarse_ns),
+    ("ktime_get_tai_ns", time::ktime_get_tai_ns),
+    ("jiffies64", time::jiffies64),
+    ("get_prandom_u32", time::get_prandom_u32),
+    ("get_smp_processor_id", task::get_smp_processor_id),
+    ("get_numa_node_id", task::get_numa_node_id),
+    ("get_current_pid_tgid", task::get_current_pid_tgid),
+    ("get_current_uid_gid", task::get_current_uid_gid),
+    ("get_current_comm", task::get_current_comm),
+    ("get_current_task", task::get_current_task),
+    ("get_current_cgroup_id", task::get_current_cgroup_id),
+    ("get_stackid", task::get_stackid),
+    ("trace_printk", output::trace_printk),
+    ("perf_event_output", output::perf_event_output),
+    ("ringbuf_output", output::ringbuf_output),
+    ("ringbuf_reserve", output::ringbuf_reserve),
+    ("ringbuf_submit", output::ringbuf_submit),
+    ("ringbuf_discard", output::ringbuf_discard),
+    ("ringbuf_query", output::ringbuf_query),
+];
+
+/// Helper numbers are below this.
+const NUMBERS: usize = 256;
+
+/// `IMPLEMENTED` by number.
+static BODIES: LazyLock<[Option<Body>; NUMBERS]> = LazyLock::new(|| {
+    let mut bodies = [None; NUMBERS];
+    for (name, body) in IMPLEMENTED {
+        let number = table::by_name(name).and_then(|row| usize::try_from(row.number).ok());
+        if let Some(place) = number.and_then(|number| bodies.get_mut(number)) {
+            *place = Some(*body);
+        }
+    }
+    bodies
+});
+
+/// Whether a helper is implemented (mocks aside).
+pub fn is_implemented(number: i32) -> bool {
+    usize::try_from(number).ok().and_then(|number| BODIES.get(number)).is_some_and(Option::is_some)
+}
+
+/// Name without `bpf_`, or the number of a helper that the kernel does not know.
+pub(crate) fn helper_name(number: i32) -> String {
+    table::by_number(number).map_or_else(|| format!("helper {number:#x}"), |row| row.name.to_owned())
+}
+
+/// Calls a helper for a program: its mock if it has one, else its implementation.
+pub(crate) fn call(machine: &mut Machine, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+    let row = table::by_number(number);
+    let record = machine.helpers_mut().log.begin(number, args);
+    let result = match machine.helpers_mut().take_mock(number) {
+        Some(Mock { body: Some(mut body) }) => {
+            let mut call = Call { machine, number, row, args };
+            let result = call.check().and_then(|()| body(&mut call));
+            machine.helpers_mut().mocks.insert(number, Mock { body: Some(body) });
+            result
+        }
+        Some(Mock { body: None }) => Err(Stop::trap(TrapKind::MockReentered { helper: helper_name(number).into() })),
+        None => match usize::try_from(number).ok().and_then(|number| BODIES.get(number)).copied().flatten() {
+            Some(body) => body(&mut Call { machine, number, row, args }),
+            None => Err(Stop::trap(TrapKind::NoHelper { number, name: row.map(|row| row.name) })),
+        },
+    };
+    let ret = match &result {
+        Ok(value) => Some(*value),
+        Err(Stop::Errno(errno)) => Some(errno.ret()),
+        Err(Stop::Trap(_) | Stop::TailCall(_)) => None,
+    };
+    machine.helpers_mut().log.end(number, record, ret);
+    result
+}
+
+// Mocks.
+
+/// A helper, by name (with or without `bpf_`) or by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HelperRef<'n> {
+    /// Its name.
+    Name(&'n str),
+    /// Its number; also one that the kernel does not know.
+    Number(i32),
+}
+
+impl HelperRef<'_> {
+    /// Its number.
+    ///
+    /// # Errors
+    /// No helper has this name.
+    pub fn number(self) -> Result<i32, UnknownHelper> {
+        match self {
+            HelperRef::Number(number) => Ok(number),
+            HelperRef::Name(name) => match table::by_name(name) {
+                Some(row) => Ok(row.number),
+                None => Err(UnknownHelper { name: name.to_owned() }),
+            },
+        }
+    }
+}
+
+impl<'n> From<&'n str> for HelperRef<'n> {
+    fn from(name: &'n str) -> Self {
+        HelperRef::Name(name)
+    }
+}
+
+impl From<i32> for HelperRef<'_> {
+    fn from(number: i32) -> Self {
+        HelperRef::Number(number)
+    }
+}
+
+/// A helper that the kernel does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no helper {name}")]
+pub struct UnknownHelper {
+    /// The name asked for.
+    pub name: String,
+}
+
+/// What a mock may give back: a number for `r0` (negative ones sign-extended), nothing (0), or a [`Stop`].
+pub trait IntoReturn {
+    /// The value for `r0`, or what is wanted instead.
+    ///
+    /// # Errors
+    /// The mock wants something else than a value.
+    fn into_return(self) -> Result<u64, Stop>;
+}
+
+macro_rules! into_return {
+    ($($number:ty)*) => {
+        $(impl IntoReturn for $number {
+            fn into_return(self) -> Result<u64, Stop> {
+                Ok(self as i64 as u64)
+            }
+        })*
+    };
+}
+into_return!(i32 i64 u32 u64);
+
+impl IntoReturn for () {
+    fn into_return(self) -> Result<u64, Stop> {
+        Ok(0)
+    }
+}
+
+impl IntoReturn for Errno {
+    fn into_return(self) -> Result<u64, Stop> {
+        Ok(self.ret())
+    }
+}
+
+impl<R: IntoReturn, E: Into<Stop>> IntoReturn for Result<R, E> {
+    fn into_return(self) -> Result<u64, Stop> {
+        self.map_err(Into::into)?.into_return()
+    }
+}
+
+type MockBody = Box<dyn FnMut(&mut Call<'_>) -> Result<u64, Stop> + Send>;
+
+/// A replacement; without a body while it runs.
+struct Mock {
+    body: Option<MockBody>,
+}
+
+/// The mocks of one machine, and its log of calls.
+#[derive(Default)]
+pub(crate) struct Helpers {
+    mocks: BTreeMap<i32, Mock>,
+    log: Log,
+}
+
+impl Helpers {
+    pub(crate) fn set_mock(&mut self, number: i32, body: MockBody) {
+        self.mocks.insert(number, Mock { body: Some(body) });
+    }
+
+    pub(crate) fn remove_mock(&mut self, number: i32) {
+        self.mocks.remove(&number);
+    }
+
+    /// The mock, leaving an empty one in its place until it is put back.
+    fn take_mock(&mut self, number: i32) -> Option<Mock> {
+        if self.mocks.is_empty() {
+            return None;
+        }
+        self.mocks.get_mut(&number).map(|mock| Mock { body: mock.body.take() })
+    }
+
+    pub(crate) fn calls(&self, number: i32) -> &Calls {
+        self.log.calls(number)
+    }
+
+    pub(crate) fn forget_calls(&mut self) {
+        self.log = Log::default();
+    }
+}
+
+impl fmt::Debug for Helpers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Helpers").field("mocks", &self.mocks.keys()).finish_non_exhaustive()
+    }
+}
+
+// The log.
+
+/// Calls of one helper whose arguments are kept; further ones are only counted.
+pub const MAX_RECORDS: usize = 4096;
+
+/// One call of a helper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallRecord {
+    /// `r1` to `r5`.
+    pub args: [u64; 5],
+    /// `r0` afterwards; `None` when the call trapped or was a tail call that was taken.
+    pub ret: Option<u64>,
+}
+
+/// The calls of one helper.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Calls {
+    count: u64,
+    records: Vec<CallRecord>,
+}
+
+impl Calls {
+    /// How often it was called.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// It was never called.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first [`MAX_RECORDS`] calls, in order.
+    pub fn records(&self) -> &[CallRecord] {
+        &self.records
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    /// By number.
+    known: Vec<Calls>,
+    unknown: BTreeMap<i32, Calls>,
+    none: Calls,
+}
+
+impl Log {
+    fn calls(&self, number: i32) -> &Calls {
+        match usize::try_from(number) {
+            Ok(index) if index < NUMBERS => self.known.get(index),
+            _ => self.unknown.get(&number),
+        }
+        .unwrap_or(&self.none)
+    }
+
+    fn calls_mut(&mut self, number: i32) -> &mut Calls {
+        match usize::try_from(number) {
+            Ok(index) if index < NUMBERS => {
+                if self.known.is_empty() {
+                    self.known.resize(NUMBERS, Calls::default());
+                }
+                &mut self.known[index]
+            }
+            _ => self.unknown.entry(number).or_default(),
+        }
+    }
+
+    /// Counts a call; where it is kept, if it is.
+    fn begin(&mut self, number: i32, args: [u64; 5]) -> Option<usize> {
+        let calls = self.calls_mut(number);
+        calls.count += 1;
+        if calls.records.len() >= MAX_RECORDS {
+            return None;
+        }
+        calls.records.push(CallRecord { args, ret: None });
+        Some(calls.records.len() - 1)
+    }
+
+    fn end(&mut self, number: i32, record: Option<usize>, ret: Option<u64>) {
+        if let Some(record) = record.and_then(|index| self.calls_mut(number).records.get_mut(index)) {
+            record.ret = ret;
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The interpreter's own form of a program: 16-byte slots, one operation each, jump targets absolute.
+//!
+//! Made from the typed form once, when a program is first run. One slot an [`Insn`], in the same order, so that
+//! distances in slots are numbers of executed instructions and a slot's index finds its [`Insn`] again.
+
+use crate::codec::Code;
+use crate::insn::{AluOp, AtomicOp, ByteOrder, Callee, Condition, Imm64, Insn, Operand, Size, SwapWidth, Width};
+/// A register number that cannot leave a file of sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(dead_code)]
+pub(super) enum R {
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+}
+
+impl From<crate::insn::Reg> for R {
+    fn from(reg: crate::insn::Reg) -> R {
+        use crate::insn::Reg;
+        match reg {
+            Reg::R0 => R::R0,
+            Reg::R1 => R::R1,
+            Reg::R2 => R::R2,
+            Reg::R3 => R::R3,
+            Reg::R4 => R::R4,
+            Reg::R5 => R::R5,
+            Reg::R6 => R::R6,
+            Reg::R7 => R::R7,
+            Reg::R8 => R::R8,
+            Reg::R9 => R::R9,
+            Reg::R10 => R::R10,
+        }
+    }
+}
+
+/// One pre-decoded instruction.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Slot {
+    pub(super) op: Op,
+    pub(super) dst: R,
+    pub(super) src: R,
+    /// Displacement of an access, or absolute index of a jump's target.
+    pub(super) off: i32,
+    /// Immediate, sign-extended.
+    pub(super) imm: u64,
+}
+
+macro_rules! ops {
+    (
+        [$((($first:ident $($f:tt)*) ($second:ident $($s:tt)*)))*]
+        alu [$($alu:ident $acode:literal $aoff:literal $asym:literal $amnemonic:literal $agroup:ident)*]
+        condition [$($condition:ident $ccode:literal $csym:literal $cmnemonic:literal)*]
+        atomic [$($atomic:ident $imm:literal $symbol:literal)*]
+        size [$($size:ident $bits:literal $bytes:literal $ctype:ident $suffix:literal)*]
+    ) => { pastey::paste! {
+        /// One arm of the interpreter: operation x width x source.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u16)]
+        pub(super) enum Op {
+            $([<$alu 32Imm>], [<$alu 32Reg>], [<$alu 64Imm>], [<$alu 64Reg>],)*
+            $([<J $condition 32Imm>], [<J $condition 32Reg>], [<J $condition 64Imm>], [<J $condition 64Reg>],)*
+            $([<Atomic $atomic 32>], [<Atomic $atomic 64>],)*
+            $([<Load $size>], [<Store $size Imm>], [<Store $size Reg>],)*
+            LoadSignedB, LoadSignedH, LoadSignedW,
+            Neg32, Neg64,
+            MovSxB32, MovSxH32, MovSxB64, MovSxH64, MovSxW64,
+            Cut16, Swap16, Swap32, Swap64,
+            LoadImm64,
+            Jump, MayGoto,
+            CallHelper, CallLocal,
+            Exit,
+            /// Left to the driver, which looks at the typed form.
+            Slow,
+            $([<$first Then $second>],)*
+        }
+
+        /// The operation that does the work of two.
+        fn pair_op(first: Op, second: Op) -> Option<Op> {
+            match (first, second) {
+                $((Op::$first, Op::$second) => Some(Op::[<$first Then $second>]),)*
+                _ => None,
+            }
+        }
+
+        fn alu_op(op: AluOp, width: Width, src: Operand) -> Op {
+            match (op, width, src) {
+                $(
+                    (AluOp::$alu, Width::W32, Operand::Imm(_)) => Op::[<$alu 32Imm>],
+                    (AluOp::$alu, Width::W32, Operand::Reg(_)) => Op::[<$alu 32Reg>],
+                    (AluOp::$alu, Width::W64, Operand::Imm(_)) => Op::[<$alu 64Imm>],
+                    (AluOp::$alu, Width::W64, Operand::Reg(_)) => Op::[<$alu 64Reg>],
+                )*
+            }
+        }
+
+        fn jump_op(condition: Condition, width: Width, src: Operand) -> Op {
+            match (condition, width, src) {
+                $(
+                    (Condition::$condition, Width::W32, Operand::Imm(_)) => Op::[<J $condition 32Imm>],
+                    (Condition::$condition, Width::W32, Operand::Reg(_)) => Op::[<J $condition 32Reg>],
+                    (Condition::$condition, Width::W64, Operand::Imm(_)) => Op::[<J $condition 64Imm>],
+                    (Condition::$condition, Width::W64, Operand::Reg(_)) => Op::[<J $condition 64Reg>],
+                )*
+            }
+        }
+
+        fn atomic_op(op: AtomicOp, width: Width) -> Op {
+            match (op, width) {
+                $(
+                    (AtomicOp::$atomic, Width::W32) => Op::[<Atomic $atomic 32>],
+                    (AtomicOp::$atomic, Width::W64) => Op::[<Atomic $atomic 64>],
+                )*
+            }
+        }
+
+        fn load_op(size: Size) -> Op {
+            match size { $(Size::$size => Op::[<Load $size>]),* }
+        }
+
+        fn store_op(size: Size, src: Operand) -> Op {
+            match (size, src) {
+                $(
+                    (Size::$size, Operand::Imm(_)) => Op::[<Store $size Imm>],
+                    (Size::$size, Operand::Reg(_)) => Op::[<Store $size Reg>],
+                )*
+            }
+        }
+    } };
+}
+macro_rules! ops_with_pairs {
+    ($($pairs:tt)*) => {
+        for_each_row! { ops [$($pairs)*] }
+    };
+}
+for_each_pair!(ops_with_pairs);
+
+/// The same program with pairs of operations fused; see [`super::pairs`].
+pub(super) fn fuse(mut slots: Vec<Slot>) -> Vec<Slot> {
+    for index in 1..slots.len() {
+        // The second is not fused yet: it still has its own operation.
+        if let Some(op) = pair_op(slots[index - 1].op, slots[index].op) {
+            slots[index - 1].op = op;
+        }
+    }
+    slots
+}
+
+/// Flattens a checked program; `resolve` gives the guest's value of a 64-bit immediate, `None` if it has none.
+pub(super) fn flatten(code: &Code, resolve: impl Fn(usize, Imm64) -> Option<u64>) -> Vec<Slot> {
+    code.iter().map(|(slot, insn)| flatten_one(code, slot, insn, &resolve)).collect()
+}
+
+impl Slot {
+    const SLOW: Slot = Slot { op: Op::Slow, dst: R::R0, src: R::R0, off: 0, imm: 0 };
+
+    fn operand(self, src: Operand) -> Slot {
+        match src {
+            Operand::Reg(reg) => Slot { src: reg.into(), ..self },
+            Operand::Imm(imm) => Slot { imm: imm as i64 as u64, ..self },
+        }
+    }
+}
+
+fn flatten_one(code: &Code, slot: usize, insn: &Insn, resolve: &impl Fn(usize, Imm64) -> Option<u64>) -> Slot {
+    let base = Slot::SLOW;
+    // The check has made sure that every target is an instruction.
+    let index = |off: i32| {
+        usize::try_from(crate::check::target(slot, off)).ok().and_then(|to| code.index_at(to)).unwrap_or(0) as i32
+    };
+    match *insn {
+        Insn::Alu { op, width, dst, src } => Slot { op: alu_op(op, width, src), dst: dst.into(), ..base }.operand(src),
+        Insn::Neg { width, dst } => {
+            let op = match width {
+                Width::W32 => Op::Neg32,
+                Width::W64 => Op::Neg64,
+            };
+            Slot { op, dst: dst.into(), ..base }
+        }
+        Insn::MovSx { width, from, dst, src } => {
+            let op = match (width, from) {
+                (Width::W32, Size::B) => Op::MovSxB32,
+                (Width::W32, Size::H) => Op::MovSxH32,
+                (Width::W64, Size::B) => Op::MovSxB64,
+                (Width::W64, Size::H) => Op::MovSxH64,
+                (Width::W64, Size::W) => Op::MovSxW64,
+                (Width::W32, Size::W | Size::DW) => Op::Mov32Reg,
+                (Width::W64, Size::DW) => Op::Mov64Reg,
+            };
+            Slot { op, dst: dst.into(), src: src.into(), ..base }
+        }
+        Insn::End { order, width, dst } => {
+            let op = match (order, width) {
+                (ByteOrder::Le, SwapWidth::B16) => Op::Cut16,
+                (ByteOrder::Le, SwapWidth::B32) => Op::Mov32Reg,
+                (ByteOrder::Le, SwapWidth::B64) => Op::Mov64Reg,
+                (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B16) => Op::Swap16,
+                (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B32) => Op::Swap32,
+                (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B64) => Op::Swap64,
+            };
+            Slot { op, dst: dst.into(), src: dst.into(), ..base }
+        }
+        // Both kinds of arena pointer are 32-bit guest addresses here.
+        Insn::AddrSpaceCast { dst, src, .. } => Slot { op: Op::Mov32Reg, dst: dst.into(), src: src.into(), ..base },
+        Insn::LoadImm64 { dst, value } => match resolve(slot, value) {
+            Some(imm) => Slot { op: Op::LoadImm64, dst: dst.into(), imm, ..base },
+            None => base,
+        },
+        Insn::Load { size, signed, dst, base: src, off } => {
+            let op = match (size, signed) {
+                (Size::B, true) => Op::LoadSignedB,
+                (Size::H, true) => Op::LoadSignedH,
+                (Size::W, true) => Op::LoadSignedW,
+                (size, _) => load_op(size),
+            };
+            Slot { op, dst: dst.into(), src: src.into(), off: off.into(), ..base }
+        }
+        Insn::Store { size, base: dst, off, src } => {
+            Slot { op: store_op(size, src), dst: dst.into(), off: off.into(), ..base }.operand(src)
+        }
+        // One machine is one thread: order is program order.
+        Insn::LoadAcquire { size, dst, base: src, off } => {
+            Slot { op: load_op(size), dst: dst.into(), src: src.into(), off: off.into(), ..base }
+        }
+        Insn::StoreRelease { size, base: dst, off, src } => {
+            let op = store_op(size, Operand::Reg(src));
+            Slot { op, dst: dst.into(), src: src.into(), off: off.into(), ..base }
+        }
+        Insn::Atomic { op, width, base: dst, off, src } => {
+            Slot { op: atomic_op(op, width), dst: dst.into(), src: src.into(), off: off.into(), ..base }
+        }
+        Insn::Jump { off, .. } => Slot { op: Op::Jump, off: index(off), ..base },
+        Insn::JumpIf { condition, width, dst, src, off } => {
+            Slot { op: jump_op(condition, width, src), dst: dst.into(), off: index(off.into()), ..base }.operand(src)
+        }
+        Insn::MayGoto { off } => Slot { op: Op::MayGoto, off: index(off.into()), ..base },
+        Insn::Call(Callee::Helper(number)) => Slot { op: Op::CallHelper, imm: number as u64, ..base },
+        Insn::Call(Callee::Local(off)) => Slot { op: Op::CallLocal, off: index(off), ..base },
+        Insn::Exit => Slot { op: Op::Exit, ..base },
+        Insn::Call(Callee::Kfunc { .. } | Callee::Reg(_)) | Insn::LoadPacket { .. } => base,
+    }
+}

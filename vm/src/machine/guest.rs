@@ -1,0 +1,140 @@
+//! The machine as engines see it: what guests' numbers mean, helper calls, stack frames, traps.
+
+use super::Machine;
+use crate::context::ETHERNET_HEADER;
+use crate::engine::ProgramId;
+use crate::helpers::Stop;
+use crate::insn::{Imm64, Insn};
+use crate::outcome::{SourceLine, Trap, TrapKind};
+
+/// What guests see as the address of a map: this plus its index times [`MAP_STRIDE`]. Never accessible.
+const MAP_HANDLES: u64 = 0xffff_c900_0000_0000;
+const MAP_STRIDE: u64 = 0x1000;
+
+/// What guests see as the address of code: this plus the program's index times [`CODE_STRIDE`] plus 8 a slot.
+const CODE_ADDRESSES: u64 = 0xffff_e000_0000_0000;
+const CODE_STRIDE: u64 = 1 << 24;
+
+impl Machine {
+    /// The map behind a guest's map pointer.
+    pub(crate) fn map_index(&self, handle: u64) -> Option<usize> {
+        let offset = handle.checked_sub(MAP_HANDLES)?;
+        let index = usize::try_from(offset / MAP_STRIDE).ok()?;
+        (offset % MAP_STRIDE == 0 && index < self.maps.len()).then_some(index)
+    }
+
+    /// The guest's value of a 64-bit immediate of the instruction at `slot`; `None` when nothing provides it.
+    pub fn imm64(&self, program: ProgramId, slot: usize, value: Imm64) -> Option<u64> {
+        match value {
+            Imm64::Value(value) => Some(value),
+            Imm64::MapFd(index) | Imm64::MapIndex(index) => {
+                let index = usize::try_from(index).ok().filter(|&index| index < self.maps.len())?;
+                Some(MAP_HANDLES + index as u64 * MAP_STRIDE)
+            }
+            Imm64::MapValue { fd: index, offset } | Imm64::MapIndexValue { index, offset } => {
+                let map = self.maps.get(usize::try_from(index).ok()?)?;
+                map.direct_value(offset).ok().map(u64::from)
+            }
+            Imm64::Code(off) => {
+                let target = u64::try_from(crate::check::target(slot, off)).ok()?;
+                Some(CODE_ADDRESSES + u64::from(program.0) * CODE_STRIDE + target * 8)
+            }
+            Imm64::Variable { .. } => None,
+        }
+    }
+
+    /// The instruction of `program` that a guest's code address names.
+    pub fn code_at(&self, program: ProgramId, addr: u64) -> Option<usize> {
+        let offset = addr.checked_sub(CODE_ADDRESSES + u64::from(program.0) * CODE_STRIDE)?;
+        let code = self.program(program)?.code();
+        if offset % 8 == 0 { code.index_at(usize::try_from(offset / 8).ok()?) } else { None }
+    }
+
+    /// Calls a helper, or its mock.
+    ///
+    /// # Errors
+    /// What the helper wants of the engine instead of a value in `r0`: see [`Stop`].
+    pub fn call_helper(&mut self, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+        crate::helpers::call(self, number, args)
+    }
+
+    /// What is to be said of a tail call to a program that cannot be run.
+    pub fn bad_program(&self, program: ProgramId) -> TrapKind {
+        let name = self.programs.get(program.index()).map_or_else(|| "".into(), |loaded| loaded.info.name.clone());
+        TrapKind::BadProgram { index: program.0, name }
+    }
+
+    /// Describes a trap of the instruction with index `index`; `callers` are program and instruction of each call.
+    pub fn trap(
+        &self,
+        kind: TrapKind,
+        program: ProgramId,
+        index: usize,
+        registers: [u64; 11],
+        callers: impl Iterator<Item = (ProgramId, usize)>,
+    ) -> Box<Trap> {
+        let name =
+            |id: ProgramId| self.programs.get(id.index()).map_or_else(|| "".into(), |loaded| loaded.info.name.clone());
+        let slot_of = |id, index| self.program(id).and_then(|program| program.code().slot_of(index)).unwrap_or(index);
+        let slot = slot_of(program, index);
+        let code = self.program(program);
+        let fault = kind.fault();
+        Box::new(Trap {
+            nearest: fault.and_then(|fault| self.memory.nearest(fault.addr, fault.size)),
+            kind,
+            program: name(program),
+            function: code.and_then(|code| code.function_at(slot)).map(|function| function.name.clone()),
+            slot,
+            insn: code.and_then(|code| code.code().insns().get(index)).copied(),
+            line: code.and_then(|code| code.line_at(slot)).map(|line| SourceLine {
+                file: line.file.to_owned(),
+                line: line.line,
+                column: line.column,
+                text: line.text.to_owned(),
+            }),
+            registers,
+            callers: callers.map(|(id, index)| (name(id), slot_of(id, index))).collect(),
+        })
+    }
+
+    pub(super) fn trap_at_end(&self, program: ProgramId, kind: TrapKind) -> Box<Trap> {
+        let insns = self.program(program).map_or(&[][..], |program| program.code().insns());
+        let exit = insns.iter().position(|insn| *insn == Insn::Exit).unwrap_or(0);
+        self.trap(kind, program, exit, [0; 11], std::iter::empty())
+    }
+
+    /// Closes the stack frames of a run that ended `depth` calls deep, having been `deepest` deep at most.
+    pub fn leave_frames(&mut self, depth: u32, deepest: u32) {
+        for frame in 0..=depth {
+            self.memory.view().pop_frame(frame);
+        }
+        self.memory.zero_frames(deepest + 1);
+    }
+
+    /// A stack frame as a tail call finds it.
+    pub fn fresh_frame(&mut self, frame: u32) {
+        self.memory.view().push_frame(frame);
+        self.memory.zero_frame(frame);
+    }
+
+    /// The packet's bytes as they are now, if the context has one.
+    pub fn packet(&self) -> Option<&[u8]> {
+        let (addr, size) = self.placed.packet?;
+        Some(self.memory.get(addr, size))
+    }
+
+    /// The `size` packet bytes at a legacy load's offset; `None` outside the packet. Negative offsets count from the
+    /// network header (`SKF_NET_OFF`) or the link layer's (`SKF_LL_OFF`): `bpf_internal_load_pointer_neg_helper`.
+    pub fn packet_bytes(&self, offset: i32, size: u32) -> Option<&[u8]> {
+        const NETWORK: i32 = -0x10_0000;
+        const LINK_LAYER: i32 = -0x20_0000;
+        let start = match offset {
+            0.. => offset,
+            NETWORK..0 => offset - NETWORK + i32::from(ETHERNET_HEADER),
+            LINK_LAYER..NETWORK => offset - LINK_LAYER,
+            _ => return None,
+        };
+        let start = usize::try_from(start).ok()?;
+        self.packet()?.get(start..start.checked_add(size as usize)?)
+    }
+}

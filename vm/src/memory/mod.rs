@@ -1,0 +1,505 @@
+//! Guest memory: one arena, 32-bit addresses, permissions to the byte.
+//!
+//! A guest pointer is an offset into the arena, below 2^32. Two bitmaps beside it say which byte may be read and
+//! which written; everything else (null page, red zones, freed objects) is inaccessible. This is the one place
+//! that translates and checks addresses: engines, helpers and maps all come here. It does not know what a
+//! program, a map or a helper is.
+//!
+//! Zones, from low to high: the null page, the stack frames, the run zone (context and packet, gone when the next
+//! run starts), the persistent zone (maps, global data, objects that a test placed). Addresses are the same
+//! in every run.
+
+mod bitmap;
+mod far;
+mod objects;
+mod view;
+
+use bitmap::Bitmap;
+pub use far::FAR_START;
+use far::Far;
+use memmap2::{MmapMut, MmapOptions};
+pub use objects::{Nearest, ObjectKind};
+use objects::{Objects, Row};
+pub use view::{View, Word};
+
+/// Bytes of one stack frame. RFC 9669 section 2.3; the kernel's `MAX_BPF_STACK`.
+pub const STACK_FRAME: u32 = 512;
+
+/// Calls deep, the entry program included: the kernel's `MAX_CALL_FRAMES`.
+pub const MAX_FRAMES: u32 = 8;
+
+/// Inaccessible bytes from address 0.
+const NULL_PAGE: u32 = 0x1_0000;
+/// From one frame's top to the next one's: the gap below a frame is a red zone.
+const FRAME_STRIDE: u32 = 2 * STACK_FRAME;
+/// Top of the entry program's frame; callees' frames are below.
+const STACK_TOP: u32 = 0x10_0000;
+/// At least this many inaccessible bytes lie between two objects.
+const RED_ZONE: u32 = 64;
+/// Objects start at multiples of this.
+const ALIGN: u32 = 64;
+/// Bytes behind the arena's end, so that an access that starts inside needs no second check.
+const ARENA_PADDING: usize = 8;
+/// Arena sizes, the first that the machine grants is taken.
+const ARENA_SIZES: [u64; 4] = [1 << 32, 1 << 30, 1 << 28, 1 << 26];
+
+/// Zeroed memory that costs nothing until it is touched.
+fn reserve(len: usize) -> std::io::Result<MmapMut> {
+    MmapOptions::new().len(len).no_reserve_swap().map_anon()
+}
+
+/// Memory that cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum MemoryError {
+    /// The host refused even the smallest arena.
+    #[error("the host grants no {bytes} bytes of address space for the guest arena")]
+    NoArena { bytes: u64 },
+    /// The arena is full.
+    #[error("{bytes} bytes do not fit into the guest arena any more: {left} are left")]
+    ArenaFull { bytes: u64, left: u64 },
+    /// A far object below 2^32, empty, wrapping around, or over another one.
+    #[error("no far object of {bytes} bytes can be placed at {addr:#x}")]
+    BadFarObject { addr: u64, bytes: u64 },
+}
+
+/// What an access wanted to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// Why an access was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Address below 64 KiB.
+    Null,
+    /// No object there, or not for all of the bytes.
+    OutOfBounds,
+    /// The object may be read but not written.
+    ReadOnly,
+    /// The bytes were never written (only when uninitialised bytes are tracked).
+    Uninitialised,
+    /// Address above 2^32 with no far object.
+    NotMapped,
+}
+
+/// A refused access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// Read or write.
+    pub access: Access,
+    /// Guest address of the first byte.
+    pub addr: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Why.
+    pub kind: FaultKind,
+}
+
+/// What a program may do with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Loads and helper arguments only.
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+    /// Stores only (`BPF_F_WRONLY_PROG`).
+    Write,
+}
+
+/// The guest memory of one machine.
+#[derive(Debug)]
+pub struct Memory {
+    arena: MmapMut,
+    size: u64,
+    /// What loads test: granted, and initialised where that is tracked.
+    readable: Bitmap,
+    writable: Bitmap,
+    /// Which bytes are granted for reading, initialised or not; only when that is tracked.
+    granted: Option<Bitmap>,
+    objects: Objects,
+    far: Far,
+    run_zone: Zone,
+    persistent: Zone,
+}
+
+/// A range of the arena that is handed out upwards.
+#[derive(Debug, Clone, Copy)]
+struct Zone {
+    start: u64,
+    next: u64,
+    end: u64,
+}
+
+impl Zone {
+    fn take(&mut self, bytes: u64) -> Result<u32, MemoryError> {
+        let full = MemoryError::ArenaFull { bytes, left: self.end - self.next };
+        let padded = bytes.checked_add(u64::from(RED_ZONE)).ok_or(full)?.next_multiple_of(ALIGN.into());
+        if padded > self.end - self.next {
+            return Err(full);
+        }
+        let start = self.next;
+        self.next += padded;
+        u32::try_from(start).map_err(|_| full)
+    }
+}
+
+/// Objects of equal size in a row, reserved but not yet accessible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elements {
+    /// Guest address of the first.
+    pub start: u32,
+    /// Bytes from one to the next.
+    pub stride: u32,
+}
+
+impl Elements {
+    /// Guest address of element `index`, which is one of those reserved.
+    pub(crate) fn address(&self, index: u32) -> u32 {
+        self.start + self.stride * index
+    }
+}
+
+impl Memory {
+    /// An empty arena of 4 GiB of address space (less where the host refuses that).
+    ///
+    /// # Errors
+    /// [`MemoryError::NoArena`] when the host grants not even 64 MiB.
+    pub fn new() -> Result<Memory, MemoryError> {
+        ARENA_SIZES
+            .into_iter()
+            .find_map(|size| Memory::with_size(size).ok())
+            .ok_or(MemoryError::NoArena { bytes: ARENA_SIZES[ARENA_SIZES.len() - 1] })
+    }
+
+    fn with_size(size: u64) -> std::io::Result<Memory> {
+        let bytes = usize::try_from(size).map_err(std::io::Error::other)?;
+        let (run, persistent) = (u64::from(STACK_TOP) + u64::from(ALIGN), size / 4);
+        let mut memory = Memory {
+            arena: reserve(bytes + ARENA_PADDING)?,
+            size,
+            readable: Bitmap::new(bytes)?,
+            writable: Bitmap::new(bytes)?,
+            granted: None,
+            objects: Objects::default(),
+            far: Far::default(),
+            run_zone: Zone { start: run, next: run, end: persistent },
+            persistent: Zone { start: persistent, next: persistent, end: size },
+        };
+        for frame in 0..MAX_FRAMES {
+            let row = Row { kind: ObjectKind::Stack { frame }, size: STACK_FRAME, stride: STACK_FRAME, count: 1 };
+            memory.objects.insert(frame_base(frame), row);
+        }
+        Ok(memory)
+    }
+
+    /// Starts to track uninitialised bytes: from now on, reading a stack or record byte that was never written
+    /// is a fault.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoArena`] when the host grants no memory for it.
+    pub fn track_uninitialised(&mut self) -> Result<(), MemoryError> {
+        if self.granted.is_none() {
+            let mut granted =
+                Bitmap::new(self.size as usize).map_err(|_| MemoryError::NoArena { bytes: self.size / 8 })?;
+            for (start, end) in
+                [(self.run_zone.start, self.run_zone.next), (self.persistent.start, self.persistent.next)]
+            {
+                granted.copy_from(&self.readable, start as u32, (end - start) as u32);
+            }
+            // Frames are closed by their other bits; here they only wait to be written.
+            for frame in 0..MAX_FRAMES {
+                granted.set(frame_base(frame), STACK_FRAME, true);
+            }
+            self.granted = Some(granted);
+        }
+        Ok(())
+    }
+
+    // Objects.
+
+    /// A zeroed object that stays until it is freed.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub fn allocate(&mut self, kind: ObjectKind, size: u32, permission: Permission) -> Result<u32, MemoryError> {
+        let start = self.persistent.take(size.into())?;
+        self.objects.insert(start, Row { kind, size, stride: size, count: 1 });
+        self.grant(start, size, permission);
+        Ok(start)
+    }
+
+    /// Reserves `count` objects of `size` bytes in a row, with a red zone after each; [`Memory::grant`] opens them.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub fn reserve_elements(&mut self, kind: ObjectKind, size: u32, count: u32) -> Result<Elements, MemoryError> {
+        let too_large = MemoryError::ArenaFull { bytes: u64::from(size) * u64::from(count), left: self.left() };
+        // Eight bytes at least, so that no access that starts inside one object ends inside the next.
+        let stride = size.checked_next_multiple_of(8).and_then(|size| size.checked_add(8)).ok_or(too_large)?;
+        let start = self.persistent.take(u64::from(stride) * u64::from(count))?;
+        self.objects.insert(start, Row { kind, size, stride, count });
+        Ok(Elements { start, stride })
+    }
+
+    /// Bytes of the persistent zone that are not handed out yet.
+    pub fn left(&self) -> u64 {
+        self.persistent.end - self.persistent.next
+    }
+
+    /// A zeroed object that lives until the next run starts.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub fn allocate_for_run(
+        &mut self,
+        kind: ObjectKind,
+        size: u32,
+        permission: Permission,
+    ) -> Result<u32, MemoryError> {
+        let start = self.run_zone.take(size.into())?;
+        self.objects.insert(start, Row { kind, size, stride: size, count: 1 });
+        self.grant(start, size, permission);
+        Ok(start)
+    }
+
+    /// Forgets the last run: its objects are revoked and zeroed, and so are the stack frames it used.
+    pub(crate) fn start_run(&mut self) {
+        let (start, used) = (self.run_zone.start as u32, (self.run_zone.next - self.run_zone.start) as u32);
+        if used > 0 {
+            while let Some(object) = self.objects.first_in(start, used) {
+                self.objects.remove(object);
+            }
+            self.revoke(start, used);
+            self.zero(start, used);
+            self.run_zone.next = self.run_zone.start;
+        }
+    }
+
+    /// Names an object that needs no memory of its own, such as a record inside a ring buffer.
+    pub fn name(&mut self, start: u32, kind: ObjectKind, size: u32) {
+        self.objects.insert(start, Row { kind, size, stride: size, count: 1 });
+    }
+
+    /// Forgets the name that [`Memory::name`] gave.
+    pub fn unname(&mut self, start: u32) {
+        self.objects.remove(start);
+    }
+
+    /// Opens `size` bytes at `addr`.
+    pub fn grant(&mut self, addr: u32, size: u32, permission: Permission) {
+        let (read, write) = match permission {
+            Permission::Read => (true, false),
+            Permission::ReadWrite => (true, true),
+            Permission::Write => (false, true),
+        };
+        self.readable.set(addr, size, read);
+        self.writable.set(addr, size, write);
+        if let Some(granted) = &mut self.granted {
+            granted.set(addr, size, read);
+        }
+    }
+
+    /// Opens `size` bytes at `addr` whose content no one has written yet; where that is tracked, they cannot be
+    /// read before they are.
+    pub fn grant_uninitialised(&mut self, addr: u32, size: u32) {
+        self.grant(addr, size, Permission::ReadWrite);
+        if self.granted.is_some() {
+            self.readable.set(addr, size, false);
+        }
+    }
+
+    /// Closes `size` bytes at `addr`.
+    pub fn revoke(&mut self, addr: u32, size: u32) {
+        self.readable.set(addr, size, false);
+        self.writable.set(addr, size, false);
+        if let Some(granted) = &mut self.granted {
+            granted.set(addr, size, false);
+        }
+    }
+
+    /// Whether a byte is open for reading (initialised or not).
+    pub fn is_granted(&self, addr: u32) -> bool {
+        self.granted.as_ref().unwrap_or(&self.readable).covers_range(addr, 1) || self.writable.covers_range(addr, 1)
+    }
+
+    /// The object nearest to the `size` bytes at `addr`, for error messages.
+    pub fn nearest(&self, addr: u64, size: u64) -> Option<Nearest> {
+        if addr < FAR_START {
+            return self.objects.nearest(addr, size);
+        }
+        self.far.nearest(addr, size)
+    }
+
+    // Stack frames.
+
+    /// Zeroes the first `frames` stack frames, so that no run sees what another left.
+    pub(crate) fn zero_frames(&mut self, frames: u32) {
+        for frame in 0..frames.min(MAX_FRAMES) {
+            self.zero_frame(frame);
+        }
+    }
+
+    /// What an engine's hot loop needs; see [`View`].
+    #[inline(always)]
+    pub fn view(&mut self) -> View<'_> {
+        View {
+            arena: &mut self.arena,
+            readable: self.readable.words(),
+            writable: self.writable.words(),
+            tracking: self.granted.is_some(),
+        }
+    }
+
+    /// Notes that bytes have been written.
+    fn initialise(&mut self, addr: u32, len: u32) {
+        if let Some(granted) = &self.granted {
+            self.readable.copy_from(granted, addr, len);
+        }
+    }
+
+    // What helpers and tests do.
+
+    /// The `len` bytes at `addr`, if the program may read all of them (or a far object holds them).
+    ///
+    /// # Errors
+    /// The fault that a load of them would be.
+    pub fn read(&self, addr: u64, len: u64) -> Result<&[u8], Fault> {
+        if addr >= FAR_START {
+            return self.far.read(addr, len).ok_or(self.fault(Access::Read, addr, len));
+        }
+        match self.bounded(addr, len) {
+            Some((start, size)) if self.readable.covers_range(start, size) => {
+                self.arena.get(start as usize..(start + size) as usize).ok_or(self.fault(Access::Read, addr, len))
+            }
+            _ => Err(self.fault(Access::Read, addr, len)),
+        }
+    }
+
+    /// Writes `bytes` at `addr`, if the program may write all of them.
+    ///
+    /// # Errors
+    /// The fault that a store of them would be; nothing is written then.
+    pub fn write(&mut self, addr: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let fault = |memory: &Memory| Err(memory.fault(Access::Write, addr, bytes.len() as u64));
+        match self.bounded(addr, bytes.len() as u64) {
+            Some((start, len)) if self.writable.covers_range(start, len) => {
+                self.put(start, bytes);
+                self.initialise(start, len);
+                Ok(())
+            }
+            _ => fault(self),
+        }
+    }
+
+    /// Checks that the program may write `len` bytes at `addr`.
+    ///
+    /// # Errors
+    /// The fault that a store of them would be.
+    pub fn check_write(&self, addr: u64, len: u64) -> Result<(), Fault> {
+        match self.bounded(addr, len) {
+            Some((start, len)) if self.writable.covers_range(start, len) => Ok(()),
+            _ => Err(self.fault(Access::Write, addr, len)),
+        }
+    }
+
+    /// As many bytes at `addr` as the program may read, `max` at most; for strings, whose length is not known.
+    pub fn read_up_to(&self, addr: u64, max: u64) -> &[u8] {
+        if addr >= FAR_START {
+            return self.far.read_up_to(addr, max);
+        }
+        let max = max.min((self.size - 1).saturating_sub(addr));
+        let Some((start, len)) = self.bounded(addr, max) else { return &[] };
+        let len = self.readable.first_clear(start, len).unwrap_or(len);
+        self.arena.get(start as usize..(start + len) as usize).unwrap_or(&[])
+    }
+
+    /// Start and length as arena offsets; `None` where they leave it.
+    fn bounded(&self, addr: u64, len: u64) -> Option<(u32, u32)> {
+        let end = addr.checked_add(len)?;
+        // The last byte of a 4 GiB arena is a red zone, so that every end fits 32 bits.
+        (end < self.size).then_some((addr as u32, len as u32))
+    }
+
+    fn fault(&self, access: Access, addr: u64, size: u64) -> Fault {
+        let allowed = |bitmap: &Bitmap| self.bounded(addr, size).is_some_and(|(a, n)| bitmap.covers_range(a, n));
+        let kind = if addr >= FAR_START {
+            FaultKind::NotMapped
+        } else if addr < NULL_PAGE.into() {
+            FaultKind::Null
+        } else {
+            let granted = self.granted.as_ref().unwrap_or(&self.readable);
+            match access {
+                // Read-only bytes have been there from the start.
+                Access::Read if allowed(granted) && allowed(&self.writable) => FaultKind::Uninitialised,
+                // Not what is granted: frames are, open or closed.
+                Access::Write if allowed(&self.readable) => FaultKind::ReadOnly,
+                Access::Read | Access::Write => FaultKind::OutOfBounds,
+            }
+        };
+        Fault { access, addr, size, kind }
+    }
+
+    /// Notes that bytes have been written by [`Memory::zero`] or [`Memory::put`] on the program's behalf.
+    pub(crate) fn written(&mut self, addr: u64, len: u64) {
+        if let Some((addr, len)) = self.bounded(addr, len) {
+            self.initialise(addr, len);
+        }
+    }
+
+    /// Zeroes a stack frame.
+    pub(crate) fn zero_frame(&mut self, frame: u32) {
+        self.zero(frame_base(frame), STACK_FRAME);
+    }
+
+    // What maps, contexts and the user-space side do: permissions do not bind them.
+
+    /// The `len` bytes of an object at `addr`; empty outside the arena.
+    pub(crate) fn get(&self, addr: u32, len: u32) -> &[u8] {
+        self.arena.get(addr as usize..addr as usize + len as usize).unwrap_or(&[])
+    }
+
+    /// Overwrites bytes of an object.
+    pub(crate) fn put(&mut self, addr: u32, bytes: &[u8]) {
+        if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Zeroes bytes of an object.
+    pub(crate) fn zero(&mut self, addr: u32, len: u32) {
+        if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + len as usize) {
+            place.fill(0);
+        }
+    }
+
+    /// Places bytes above 2^32, where kernel and task memory is.
+    ///
+    /// # Errors
+    /// The address is below 2^32, the range wraps around, is empty, or lies over another object.
+    pub fn place_far(&mut self, addr: u64, name: &str, bytes: &[u8]) -> Result<(), MemoryError> {
+        if self.far.place(addr, name, bytes) {
+            Ok(())
+        } else {
+            Err(MemoryError::BadFarObject { addr, bytes: bytes.len() as u64 })
+        }
+    }
+
+    /// Removes a far object; whether there was one.
+    pub fn remove_far(&mut self, addr: u64) -> bool {
+        self.far.remove(addr)
+    }
+
+    /// Writes into a far object, as `bpf_probe_write_user` does; whether one holds all of the bytes.
+    pub fn write_far(&mut self, addr: u64, bytes: &[u8]) -> bool {
+        self.far.write(addr, bytes)
+    }
+}
+
+/// Guest address of a frame's lowest byte.
+fn frame_base(frame: u32) -> u32 {
+    STACK_TOP - frame * FRAME_STRIDE - STACK_FRAME
+}
