@@ -1,0 +1,104 @@
+//! What every engine of softbpf must do.
+//!
+//! Here are the list of engines, the fixtures (BPF objects with their C source, in `objects/`) and the generators of
+//! programs; the tests in `tests/` use them, and never name an engine.
+
+pub mod hostile;
+pub mod programs;
+pub mod rng;
+pub mod straight;
+pub mod streams;
+
+use std::error::Error;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use softbpf::btf::Kind;
+use softbpf::engine::Engine;
+use softbpf::interp::Interpreter;
+use softbpf::{Config, Machine, Object};
+
+/// Makes an engine.
+pub type MakeEngine = fn() -> Box<dyn Engine>;
+
+/// The engines that work on this machine. A test runs on all of them.
+pub fn engines() -> Vec<MakeEngine> {
+    let mut engines: Vec<MakeEngine> = vec![|| Box::new(Interpreter::new())];
+    if softbpf_jit::engine().is_ok() {
+        engines.push(|| softbpf_jit::engine().unwrap_or_else(|_| Box::new(Interpreter::new())));
+    }
+    engines
+}
+
+/// What a test comes to whose steps may fail.
+pub type TestResult = Result<(), Box<dyn Error>>;
+
+/// Path of a fixture by file name.
+pub fn fixture_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("objects").join(name)
+}
+
+/// A fixture, parsed.
+///
+/// # Panics
+/// The fixture is missing or does not parse: the tree is broken.
+pub fn fixture(name: &str) -> Object {
+    match Object::from_file(fixture_path(name)) {
+        Ok(object) => object,
+        Err(error) => panic!("fixture {name}: {error}"),
+    }
+}
+
+/// Where a global variable lies in the value of its section's map.
+///
+/// # Panics
+/// The object's BTF has no such variable.
+pub fn variable(object: &Object, section: &str, name: &str) -> Range<usize> {
+    let find = || {
+        let btf = object.btf()?;
+        let section = btf.find(section, |kind| matches!(kind, Kind::DataSec { .. }))?;
+        let Ok(Kind::DataSec { vars, .. }) = btf.kind(section) else { return None };
+        let var = vars.iter().find(|var| btf.name(var.type_id) == name)?;
+        let start = var.offset as usize;
+        Some(start..start + var.size as usize)
+    };
+    find().unwrap_or_else(|| panic!("there is no variable {name} in {section}"))
+}
+
+/// Runs `test` once on every engine, with a machine of its own made from `object`.
+///
+/// # Panics
+/// The object does not load.
+pub fn on_every_engine(object: &Object, test: impl FnMut(Machine)) {
+    on_every_engine_with(object, Config::default, test);
+}
+
+/// As [`on_every_engine`], with machines of this configuration; the engine that it names does not count.
+///
+/// # Panics
+/// The object does not load.
+pub fn on_every_engine_with(object: &Object, config: impl Fn() -> Config, mut test: impl FnMut(Machine)) {
+    for engine in engines() {
+        match Machine::with_config(object, Config { engine: engine(), ..config() }) {
+            Ok(machine) => test(machine),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// As [`on_every_engine`], with a test that may fail, and stops at the first engine where it does.
+///
+/// # Errors
+/// What the test gives.
+///
+/// # Panics
+/// The object does not load.
+pub fn try_on_every_engine(object: &Object, mut test: impl FnMut(&mut Machine) -> TestResult) -> TestResult {
+    let mut result = Ok(());
+    on_every_engine(object, |mut vm| {
+        if result.is_ok() {
+            result = test(&mut vm);
+        }
+    });
+    result
+}

@@ -1,0 +1,56 @@
+//! What is checked of a call before a mock sees it: what the verifier would have checked.
+
+use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::outcome::ArgumentProblem;
+use softbpf::{Outcome, TrapKind};
+use softbpf_conformance::programs::program_with;
+use softbpf_conformance::{TestResult, try_on_every_engine};
+
+/// Runs a program whose calls of `helper` are mocked to return 0.
+fn mocked(helper: &str, text: &str, maps: Vec<MapSpec>, check: impl Fn(Outcome)) -> TestResult {
+    try_on_every_engine(&program_with(text, maps), |vm| {
+        vm.mock(helper, |_| 0)?;
+        check(vm.run("main", [0; 8])?);
+        Ok(())
+    })
+}
+
+fn assert_bad_argument(outcome: Outcome, expected: usize) {
+    let kind = outcome.ret.expect_err("an argument is wrong").kind;
+    assert!(matches!(kind, TrapKind::BadArgument { index, .. } if index == expected), "{kind}");
+}
+
+#[test]
+fn memory_may_be_null_only_with_size_0() -> TestResult {
+    let call = |size| format!("r1 = 0\n r2 = {size}\n r3 = 0\n r4 = 0\n r5 = 0\n call csum_diff\n exit");
+    mocked("csum_diff", &call(0), Vec::new(), |outcome| assert_eq!(outcome.ret, Ok(0)))?;
+    mocked("csum_diff", &call(8), Vec::new(), |outcome| assert_bad_argument(outcome, 0))
+}
+
+#[test]
+fn a_map_argument_must_be_a_map() -> TestResult {
+    let text = "r1 = 5\n r2 = r10\n r2 += -8\n call map_lookup_elem\n exit";
+    mocked("map_lookup_elem", text, Vec::new(), |outcome| {
+        let kind = outcome.ret.expect_err("5 is no map").kind;
+        let problem = ArgumentProblem::NotAMap { value: 5 };
+        assert_eq!(kind, TrapKind::BadArgument { helper: "map_lookup_elem".into(), index: 0, problem });
+    })
+}
+
+#[test]
+fn a_key_must_be_readable_to_its_last_byte() -> TestResult {
+    let maps = || vec![MapSpec::new("m", MapType::Hash, 8, 8, 4)];
+    let call = |off| format!("r1 = m ll\n r2 = r10\n r2 += {off}\n call map_lookup_elem\n exit");
+    mocked("map_lookup_elem", &call(-8), maps(), |outcome| assert_eq!(outcome.ret, Ok(0)))?;
+    mocked("map_lookup_elem", &call(-7), maps(), |outcome| assert_bad_argument(outcome, 1))
+}
+
+#[test]
+fn a_value_that_a_map_does_not_have_has_no_address() -> TestResult {
+    let maps = vec![MapSpec::new("m", MapType::Hash, 8, 8, 4)];
+    try_on_every_engine(&program_with("(18) r1 = map[m][0]+0\n r0 = 0\n exit", maps), |vm| {
+        let kind = vm.run("main", [0; 8])?.ret.expect_err("a hash map has no first value").kind;
+        assert_eq!(kind, TrapKind::NoMapValue { fd: 0, offset: 0 });
+        Ok(())
+    })
+}
