@@ -1,0 +1,207 @@
+//! The same as `render` and the listings, for programs: JSON, one document on standard output.
+//!
+//! Bytes are hexadecimal digits without spaces, numbers are numbers; what does not exist is null.
+
+use std::io::{self, Write};
+
+use serde_json::{Value as Json, json};
+use softbpf::Object;
+use softbpf::map_spec::MapSpec;
+use softbpf::outcome::Trap;
+use softbpf::program::{Program, ProgramInfo};
+use softbpf::text::{llvm, xlated};
+
+use crate::args::{DisasmArgs, Style};
+use crate::disasm::{MapNames, spelling};
+use crate::render;
+use crate::run::{Element, MapDump, Recorded, Report, Value};
+use crate::show;
+
+fn write(document: &Json, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    render::hex(bytes).replace(' ', "")
+}
+
+// softbpf run
+
+pub(crate) fn run(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let outcome = &report.outcome;
+    let event =
+        |event: &softbpf::outcome::Event| json!({ "map": &*event.map, "cpu": event.cpu, "data": hex(&event.data) });
+    let meaning = outcome.ret.as_ref().ok().and_then(|value| render::reading(*value, report.program.program_type));
+    let mut document = json!({
+        "program": &*report.program.name,
+        "type": report.program.program_type.name(),
+        "engine": report.engine,
+        "return": outcome.ret.as_ref().ok(),
+        "meaning": meaning,
+        "trap": outcome.trap().map(|trap| self::trap(trap, outcome.context.is_empty())),
+        "runs": report.runs,
+        "instructions": report.instructions,
+        "maps": report.maps.iter().map(map).collect::<Vec<_>>(),
+        "events": outcome.events.iter().map(event).collect::<Vec<_>>(),
+        "printk": outcome.printk,
+        "context": hex(&outcome.context),
+        "packet": outcome.packet.as_deref().map(hex),
+    });
+    if let Some(recorded) = &report.trace {
+        document["trace"] = trace(recorded);
+        document["trace_cut"] = recorded.cut.into();
+    }
+    write(&document, out)
+}
+
+fn trap(trap: &Trap, no_context: bool) -> Json {
+    let line = trap
+        .line
+        .as_ref()
+        .map(|line| json!({ "file": line.file, "line": line.line, "column": line.column, "text": line.text }));
+    let nearest = trap.nearest.as_ref().map(|nearest| {
+        json!({
+            "object": nearest.kind.to_string(),
+            "index": nearest.index,
+            "start": nearest.start,
+            "size": nearest.size,
+            "distance": nearest.distance,
+        })
+    });
+    let callers = trap.callers.iter().map(|(program, slot)| json!({ "program": &**program, "slot": slot }));
+    json!({
+        "message": render::sentence(&trap.kind, trap.insn.as_ref()),
+        "help": render::hint(trap, no_context),
+        "program": &*trap.program,
+        "function": trap.function.as_deref(),
+        "slot": trap.slot,
+        "instruction": trap.insn.map(|insn| insn.to_string()),
+        "line": line,
+        "registers": trap.registers,
+        "callers": callers.collect::<Vec<_>>(),
+        "address": trap.kind.fault().map(|fault| fault.addr),
+        "nearest": nearest,
+    })
+}
+
+fn map(map: &MapDump) -> Json {
+    json!({
+        "name": map.spec.name,
+        "type": map.spec.map_type.name(),
+        "count": map.count,
+        "elements": map.elements.iter().map(element).collect::<Vec<_>>(),
+    })
+}
+
+fn element(Element { key, value, pretty }: &Element) -> Json {
+    let mut element = json!({ "key": hex(key) });
+    match value {
+        Value::One(bytes) => element["value"] = hex(bytes).into(),
+        Value::PerCpu(values) => element["values"] = values.iter().map(|bytes| hex(bytes)).collect(),
+        Value::Stack(stack) => element["stack"] = stack.as_slice().into(),
+        Value::Program(name) => element["program"] = name.as_str().into(),
+    }
+    if let Some(pretty) = pretty {
+        let values: Json = pretty.values.iter().map(|value| typed(value)).collect();
+        element["formatted"] = json!({ "key": pretty.key.as_deref().map(typed), "values": values });
+    }
+    element
+}
+
+/// The text as JSON, which it is unless a value had no text.
+fn typed(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+fn trace(recorded: &Recorded) -> Json {
+    let entries = recorded.entries.iter().map(|entry| {
+        let changed = entry.changed.iter().map(|register| (format!("r{}", register.number), register.value.into()));
+        json!({
+            "program": &*entry.program,
+            "slot": entry.slot,
+            "depth": entry.depth,
+            "instruction": entry.text,
+            "changed": changed.collect::<serde_json::Map<String, Json>>(),
+        })
+    });
+    entries.collect()
+}
+
+// softbpf show
+
+pub(crate) fn show(object: &Object, out: &mut dyn Write) -> io::Result<()> {
+    let programs = show::programs(object).map(|(index, info, program)| match program {
+        Ok(program) => shown_program(index, info, &program),
+        Err(error) => json!({
+            "id": index,
+            "type": info.program_type.name(),
+            "name": &*info.name,
+            "section": &*info.section,
+            "error": error.to_string(),
+        }),
+    });
+    let document = json!({
+        "license": object.license(),
+        "programs": programs.collect::<Vec<_>>(),
+        "maps": object.maps().iter().enumerate().map(shown_map).collect::<Vec<_>>(),
+    });
+    write(&document, out)
+}
+
+fn shown_program(index: usize, info: &ProgramInfo, program: &Program) -> Json {
+    let slots = program.code().slot_count();
+    json!({
+        "id": index,
+        "type": info.program_type.name(),
+        "name": &*info.name,
+        "tag": program.tag().to_string(),
+        "tag_sha256": program.tag_sha256().to_string(),
+        "gpl_compatible": program.is_gpl_compatible(),
+        "section": &*info.section,
+        "bytes_xlated": slots * show::SLOT,
+        "insns": slots,
+        "map_ids": show::map_ids(program),
+    })
+}
+
+fn shown_map((index, map): (usize, &MapSpec)) -> Json {
+    json!({
+        "id": index,
+        "type": map.map_type.name(),
+        "name": map.name,
+        "flags": map.map_flags,
+        "bytes_key": map.key_size,
+        "bytes_value": map.value_size,
+        "max_entries": map.max_entries,
+    })
+}
+
+// softbpf disasm
+
+pub(crate) fn disasm(
+    programs: &[Program],
+    names: &MapNames<'_>,
+    args: &DisasmArgs,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let program = |program: &Program| {
+        let insns = program.code().iter().map(|(slot, insn)| {
+            let text = match args.style {
+                Style::Llvm => llvm::text(insn, spelling(args.mcpu)).to_string(),
+                Style::Xlated => xlated::text(insn, names).to_string(),
+            };
+            let bytes = softbpf::codec::encode_one(insn).map(|bytes| hex(&bytes)).ok();
+            json!({ "slot": slot, "bytes": bytes, "text": text })
+        });
+        let functions =
+            program.functions().iter().map(|function| json!({ "name": &*function.name, "slot": function.slots.start }));
+        json!({
+            "program": program.name(),
+            "section": program.section(),
+            "functions": functions.collect::<Vec<_>>(),
+            "instructions": insns.collect::<Vec<_>>(),
+        })
+    };
+    write(&programs.iter().map(program).collect(), out)
+}

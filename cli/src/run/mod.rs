@@ -1,0 +1,138 @@
+//! `softbpf run`: an object, a machine made of it, a run, and what is said about it.
+
+mod context;
+mod fields;
+mod globals;
+mod maps;
+mod trace;
+mod world;
+
+use softbpf::engine::Engine;
+use softbpf::interp::Interpreter;
+use softbpf::program::ProgramInfo;
+use softbpf::program_type::ProgramType;
+use softbpf::{Config, Machine, Outcome};
+
+pub(crate) use maps::{Element, MapDump, Pretty, Value};
+pub(crate) use trace::Recorded;
+
+use crate::args::{self, EngineChoice, RunArgs};
+use crate::error::CliError;
+use crate::input::{self, Format, Input};
+use crate::json;
+use crate::output::{Output, Status};
+use crate::render;
+
+/// What one command line did.
+pub(crate) struct Report {
+    /// The program that was started.
+    pub(crate) program: ProgramInfo,
+    pub(crate) engine: &'static str,
+    /// Runs that were made; fewer than wanted when one trapped.
+    pub(crate) runs: u64,
+    /// Instructions of all runs.
+    pub(crate) instructions: u64,
+    /// Of the last run.
+    pub(crate) outcome: Outcome,
+    /// The packet as it was given.
+    pub(crate) packet: Option<Vec<u8>>,
+    pub(crate) maps: Vec<MapDump>,
+    /// Steps, for JSON.
+    pub(crate) trace: Option<Recorded>,
+}
+
+pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, CliError> {
+    if args.repeat == 0 {
+        return Err(CliError::NoRuns);
+    }
+    let program_type = args.program_type.as_deref().map(args::program_type).transpose()?;
+    let created: Vec<_> = args.created.iter().map(|created| created.0.clone()).collect();
+    let mut input = input::object(&args.object, program_type.unwrap_or_default(), created)?;
+    if input.format != Format::Assembly && !args.created.is_empty() {
+        return Err(CliError::MapsOfTheirOwn { file: input.file });
+    }
+    let program = info(&mut input, args.program.as_deref(), program_type)?;
+    let context = context::build(&args.context, &program, input.object.btf().map(|btf| &**btf))?;
+    let mut vm = machine(&input, args)?;
+    let report = run(&mut vm, &input, program, &context, args, output)?;
+    if args.json {
+        json::run(&report, &mut output.out)?;
+    } else {
+        render::run(&report, &vm, &input.object, output)?;
+    }
+    Ok(if report.outcome.ret.is_ok() { Status::Done } else { Status::Trapped })
+}
+
+/// The program that is meant, as the type that is wanted.
+fn info(input: &mut Input, name: Option<&str>, wanted: Option<ProgramType>) -> Result<ProgramInfo, CliError> {
+    let name = input::choose(&input.object, name)?;
+    let unknown = || CliError::NoSuchProgram { name: name.clone(), known: Vec::new() };
+    let info = input.object.program_mut(&name).ok_or_else(unknown)?;
+    info.program_type = wanted.unwrap_or(info.program_type);
+    Ok(info.clone())
+}
+
+/// The machine before the run.
+fn machine(input: &Input, args: &RunArgs) -> Result<Machine, CliError> {
+    let mut config = Config { track_uninitialised: args.strict, engine: engine(args.engine)?, ..Config::default() };
+    config.cpus = args.world.cpus.unwrap_or(config.cpus);
+    let mut vm = Machine::with_config(&input.object, config)?;
+    vm.fuel = args.fuel.unwrap_or(vm.fuel);
+    world::set(&args.world, &mut vm)?;
+    for far in &args.memory {
+        let refused = |_| CliError::Memory { addr: far.addr, size: far.bytes.len() as u64 };
+        vm.place_at(far.addr, &format!("memory of --mem {:#x}", far.addr), &far.bytes).map_err(refused)?;
+    }
+    for mock in &args.mocks {
+        let value = mock.value;
+        match crate::literal::number(&mock.helper).map(i32::try_from) {
+            Ok(Ok(number)) => vm.mock(number, move |_| value)?,
+            _ => vm.mock(mock.helper.as_str(), move |_| value)?,
+        }
+    }
+    globals::set(&args.settings, input, &mut vm)?;
+    maps::fill(&args.maps, &input.object, &mut vm)?;
+    Ok(vm)
+}
+
+fn engine(choice: EngineChoice) -> Result<Box<dyn Engine>, CliError> {
+    let interpreter = || -> Box<dyn Engine> { Box::new(Interpreter::new()) };
+    match choice {
+        EngineChoice::Interpreter => Ok(interpreter()),
+        EngineChoice::Jit => Ok(softbpf_jit::engine()?),
+        EngineChoice::Auto => Ok(softbpf_jit::engine().unwrap_or_else(|_| interpreter())),
+    }
+}
+
+fn run(
+    vm: &mut Machine,
+    input: &Input,
+    program: ProgramInfo,
+    context: &context::Built,
+    args: &RunArgs,
+    output: &mut Output,
+) -> Result<Report, CliError> {
+    let (mut runs, mut instructions) = (0, 0);
+    let mut tracer = args.trace.then(|| trace::Tracer::new(vm, args.json));
+    let outcome = loop {
+        let outcome = match &mut tracer {
+            Some(tracer) => tracer.run(vm, &program.name, context, input.object.maps(), &mut output.err)?,
+            None => vm.run(&program.name, context)?,
+        };
+        runs += 1;
+        instructions += outcome.instructions;
+        if outcome.ret.is_err() || runs >= args.repeat {
+            break outcome;
+        }
+    };
+    Ok(Report {
+        program,
+        engine: vm.engine_name(),
+        runs,
+        instructions,
+        outcome,
+        packet: context.packet().map(<[u8]>::to_vec),
+        maps: maps::dump(&input.object, vm, args.entries)?,
+        trace: tracer.and_then(trace::Tracer::into_recorded),
+    })
+}
