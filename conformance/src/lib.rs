@@ -3,10 +3,14 @@
 //! Here are the list of engines, the fixtures (BPF objects with their C source, in `objects/`) and the generators of
 //! programs; the tests in `tests/` use them, and never name an engine.
 
+#![deny(unsafe_code)]
+
+pub mod generator;
 pub mod hostile;
+pub mod kernel;
+pub mod model;
 pub mod programs;
 pub mod rng;
-pub mod straight;
 pub mod streams;
 
 use std::error::Error;

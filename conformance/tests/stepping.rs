@@ -8,8 +8,8 @@ use softbpf::object::MAIN;
 use softbpf::program::{Program, ProgramInfo};
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object, Outcome, TrapKind};
+use softbpf_conformance::generator::{Knobs, Sample};
 use softbpf_conformance::rng::Rng;
-use softbpf_conformance::straight::{self, Level};
 use softbpf_conformance::{engines, hostile, streams};
 
 /// Slot and registers before an instruction.
@@ -32,23 +32,28 @@ fn traced(vm: &mut Machine, context: &[u8]) -> Option<(Outcome, Vec<Seen>)> {
     Some((outcome.ok()?, seen))
 }
 
-/// A program of [`straight`]; every other one goes round three times, with the counter on the stack.
-fn looping(seed: u64) -> Object {
-    let mut insns = straight::program(seed, 60, Level::Ordered).insns().to_vec();
+/// A generated program, on an input; every other one goes round three times, with the counter on the stack.
+fn looping(seed: u64) -> (Object, Vec<u8>) {
+    /// Below what generated programs touch.
+    const COUNTER: i16 = -80;
+    let sample = Sample::from_seed(seed, &Knobs { length: 60, ..Knobs::KERNEL });
+    let mut insns = sample.code().insns().to_vec();
     if seed.is_multiple_of(2) {
-        insns.insert(0, Insn::store(Size::DW, R10, -40, 0));
+        // Behind the first instruction, which must not come again.
+        insns.insert(1, Insn::store(Size::DW, R10, COUNTER, 0));
         insns.pop();
-        let back = -(insns.iter().map(Insn::slots).sum::<usize>() as i16) - 3;
+        let back = -(insns.iter().map(Insn::slots).sum::<usize>() as i16) - 2;
         insns.extend([
-            Insn::load(Size::DW, R1, R10, -40),
+            Insn::load(Size::DW, R1, R10, COUNTER),
             Insn::add(R1, 1),
-            Insn::store(Size::DW, R10, -40, R1),
+            Insn::store(Size::DW, R10, COUNTER, R1),
             Insn::jlt(R1, 3, back),
             Insn::exit(),
         ]);
     }
     let program = Program::new(ProgramInfo::new(MAIN, ProgramType::Unspec), insns.into());
-    Object::from_programs(vec![program.unwrap_or_else(|error| panic!("seed {seed}: {error}"))], Vec::new())
+    let program = program.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    (Object::from_programs(vec![program], Vec::new()), sample.input)
 }
 
 #[test]
@@ -71,9 +76,10 @@ fn a_hook_changes_nothing_of_hostile_programs() {
 #[test]
 fn a_hook_changes_nothing_of_programs_that_return() {
     for seed in 0..500 {
-        for mut vm in machines(&looping(seed)) {
-            let outcome = vm.run(MAIN, ());
-            let seen = traced(&mut vm, &[]);
+        let (object, input) = looping(seed);
+        for mut vm in machines(&object) {
+            let outcome = vm.run(MAIN, &input);
+            let seen = traced(&mut vm, &input);
             assert_eq!(outcome.ok().as_ref(), seen.as_ref().map(|(outcome, _)| outcome), "seed {seed}");
             assert!(
                 seen.is_some_and(|(outcome, seen)| outcome.ret.is_ok() && outcome.instructions == seen.len() as u64)
@@ -86,12 +92,13 @@ fn a_hook_changes_nothing_of_programs_that_return() {
 fn fuel_ends_a_run_anywhere_with_the_state_of_that_instruction() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
-        for mut vm in machines(&looping(seed)) {
-            let Some((_, seen)) = traced(&mut vm, &[]) else { panic!("seed {seed}") };
+        let (object, input) = looping(seed);
+        for mut vm in machines(&object) {
+            let Some((_, seen)) = traced(&mut vm, &input) else { panic!("seed {seed}") };
             for _ in 0..20 {
                 let fuel = rng.below(seen.len());
                 vm.fuel = fuel as u64;
-                let outcome = vm.run(MAIN, ()).unwrap_or_else(|error| panic!("{error}"));
+                let outcome = vm.run(MAIN, &input).unwrap_or_else(|error| panic!("{error}"));
                 let trap = outcome.trap().unwrap_or_else(|| panic!("seed {seed}: no trap with {fuel}"));
                 assert_eq!(trap.kind, TrapKind::OutOfFuel { budget: fuel as u64 });
                 assert_eq!((trap.slot, trap.registers), seen[fuel], "seed {seed}, fuel {fuel}");
@@ -104,8 +111,9 @@ fn fuel_ends_a_run_anywhere_with_the_state_of_that_instruction() {
 fn engines_see_the_same_steps() {
     for seed in 0..200 {
         let mut first = None;
-        for mut vm in machines(&looping(seed)) {
-            let this = traced(&mut vm, &[]);
+        let (object, input) = looping(seed);
+        for mut vm in machines(&object) {
+            let this = traced(&mut vm, &input);
             assert!(first.get_or_insert_with(|| this.clone()) == &this, "seed {seed}");
         }
     }
