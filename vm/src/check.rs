@@ -1,7 +1,7 @@
 //! The structural check: what must hold of a program before any engine sees it.
 //!
 //! Jumps and calls go to instructions of the program, control never falls off its end, `r10` is never written,
-//! immediate shifts are in range. It proves nothing about memory: that is checked as the program runs.
+//! immediate shifts are in range unless [`Rules`] say otherwise. It proves nothing about memory: that is checked as the program runs.
 //! RFC 9669 sections 4 and 5; the kernel's `check_subprogs` and `check_alu_op`.
 
 use crate::codec::Code;
@@ -48,11 +48,39 @@ pub enum CheckErrorKind {
     ShiftOutOfRange { bits: u32, amount: i32 },
 }
 
+/// What [`check_with`] decides where RFC 9669 and the kernel differ. The default is the kernel's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Shifts by an immediate that is not below the width of the operands.
+    pub out_of_range_shifts: OutOfRangeShifts,
+}
+
+/// What becomes of a shift by an immediate that is not below the width of the operands.
+///
+/// RFC 9669 section 4.1 masks every shift amount with 0x3f or 0x1f; the kernel's `check_alu_op` refuses an immediate
+/// for which the mask would matter. Amounts in registers are masked by both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutOfRangeShifts {
+    /// The program is refused, as the kernel does: [`CheckErrorKind::ShiftOutOfRange`].
+    #[default]
+    Refuse,
+    /// The amount is masked as the program runs, as the RFC says.
+    Mask,
+}
+
+/// Checks a whole program by the kernel's rules.
+///
+/// # Errors
+/// As [`check_with`].
+pub fn check(code: &Code) -> Result<(), CheckError> {
+    check_with(code, Rules::default())
+}
+
 /// Checks a whole program.
 ///
 /// # Errors
 /// The first instruction, in order, that breaks a rule; an instruction that control falls off is found last.
-pub fn check(code: &Code) -> Result<(), CheckError> {
+pub fn check_with(code: &Code, rules: Rules) -> Result<(), CheckError> {
     let slots = code.slot_count();
     let whole = |kind| Err(CheckError { slot: 0, kind });
     if slots == 0 {
@@ -62,7 +90,7 @@ pub fn check(code: &Code) -> Result<(), CheckError> {
         return whole(CheckErrorKind::TooLong { slots });
     }
     for (slot, insn) in code.iter() {
-        check_insn(code, slot, insn).map_err(|kind| CheckError { slot, kind })?;
+        check_insn(code, slot, insn, rules).map_err(|kind| CheckError { slot, kind })?;
     }
     match code.iter().last() {
         None | Some((_, Insn::Exit | Insn::Jump { .. })) => Ok(()),
@@ -70,7 +98,7 @@ pub fn check(code: &Code) -> Result<(), CheckError> {
     }
 }
 
-fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKind> {
+fn check_insn(code: &Code, slot: usize, insn: &Insn, rules: Rules) -> Result<(), CheckErrorKind> {
     if insn.written() == Some(Reg::R10) {
         return Err(CheckErrorKind::WritesFramePointer);
     }
@@ -91,14 +119,7 @@ fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKin
             (dst, src) => Err(CheckErrorKind::AddressSpaces { src, dst }),
         },
         Insn::Alu { op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, width, src: Operand::Imm(amount), .. } => {
-            let bits = match width {
-                Width::W32 => 32,
-                Width::W64 => 64,
-            };
-            match u32::try_from(amount) {
-                Ok(amount) if amount < bits => Ok(()),
-                _ => Err(CheckErrorKind::ShiftOutOfRange { bits, amount }),
-            }
+            check_shift(width, amount, rules.out_of_range_shifts)
         }
         Insn::Alu { .. }
         | Insn::Neg { .. }
@@ -116,6 +137,18 @@ fn check_insn(code: &Code, slot: usize, insn: &Insn) -> Result<(), CheckErrorKin
         | Insn::MayGoto { .. }
         | Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Reg(_))
         | Insn::Exit => Ok(()),
+    }
+}
+
+fn check_shift(width: Width, amount: i32, out_of_range: OutOfRangeShifts) -> Result<(), CheckErrorKind> {
+    let bits = match width {
+        Width::W32 => 32,
+        Width::W64 => 64,
+    };
+    let in_range = u32::try_from(amount).is_ok_and(|amount| amount < bits);
+    match out_of_range {
+        OutOfRangeShifts::Refuse if !in_range => Err(CheckErrorKind::ShiftOutOfRange { bits, amount }),
+        OutOfRangeShifts::Refuse | OutOfRangeShifts::Mask => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A program that may run: checked, linked, with what is known of its source.
 //!
-//! A [`Program`] exists only checked: its constructor calls [`crate::check::check`] and makes sure that every
-//! instruction has an encoding. It does not know how it will be executed, nor the maps behind the indices in its
+//! A [`Program`] exists only checked: its constructors call [`crate::check::check_with`] and make sure that
+//! every instruction has an encoding. It does not know how it will be executed, nor the maps behind the indices in its
 //! instructions ([`crate::object::Object::maps`]).
 //!
 //! Sources: libbpf's `struct bpf_program`; the kernel's `bpf_prog_calc_tag` and `license_is_gpl_compatible`.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::btf::ext::CoreRelocation;
 use crate::btf::{Name, Strings, TypeId};
-use crate::check::{self, CheckError};
+use crate::check::{self, CheckError, Rules};
 use crate::codec::{self, Code, EncodeErrorKind};
 use crate::insn::{Imm64, Insn};
 use crate::program_type::{AttachType, ProgramType, SectionInfo};
@@ -252,13 +252,21 @@ pub struct Program {
 }
 
 impl Program {
-    /// Checks the code.
+    /// Checks the code by the kernel's rules.
     ///
     /// # Errors
     /// [`ProgramError::Check`], [`ProgramError::Encode`].
     pub fn new(info: ProgramInfo, code: Code) -> Result<Program, ProgramError> {
+        Program::with_rules(info, code, Rules::default())
+    }
+
+    /// Checks the code by rules of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn with_rules(info: ProgramInfo, code: Code, rules: Rules) -> Result<Program, ProgramError> {
         let name = &info.name;
-        check::check(&code).map_err(|source| ProgramError::Check { name: name.clone(), source })?;
+        check::check_with(&code, rules).map_err(|source| ProgramError::Check { name: name.clone(), source })?;
         for (slot, insn) in code.iter() {
             codec::encode_one(insn).map_err(|kind| ProgramError::Encode { name: name.clone(), slot, kind })?;
         }

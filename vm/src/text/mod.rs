@@ -1,8 +1,9 @@
-//! Instructions as people read them: two dialects out, both of them in.
+//! Instructions as people read them: three dialects out, all of them in.
 //!
 //! - [`llvm`]: one instruction as LLVM writes it; [`listing`]: a whole object as `llvm-objdump -d` lists it.
 //! - [`xlated`]: instructions and programs as `bpftool prog dump xlated` lists them.
-//! - [`parse`]: text of either dialect, or a pasted listing, to instructions.
+//! - [`ubpf`]: one instruction as ubpf's assembler writes it, the dialect of the public conformance suite.
+//! - [`parse`]: text of the first two dialects, or a pasted listing, to instructions; and, where asked, of the third.
 //!
 //! Symbols (`+=`, `s>=`, `u32`, ...) come from the rows of `isa.rs`. No bit position is known here, and no helper's
 //! name: it is [`Insn`](crate::insn::Insn) on one side and characters on the other.
@@ -10,6 +11,7 @@
 pub mod listing;
 pub mod llvm;
 pub mod parse;
+pub mod ubpf;
 pub mod xlated;
 
 use std::fmt;

@@ -40,6 +40,7 @@ mod error;
 mod line;
 mod names;
 mod statement;
+mod ubpf;
 
 use std::collections::BTreeMap;
 
@@ -135,6 +136,26 @@ pub fn parse(text: &str) -> Result<Assembly, ParseError> {
 pub fn parse_with(text: &str, helpers: &dyn Fn(&str) -> Option<i32>) -> Result<Assembly, ParseError> {
     let mut parser = Parser { helpers, insns: Vec::new(), slots: 0, names: Names::default(), after_opcode: false };
     parser.lines(Cursor::new(text)).map_err(|fault| fault.in_text(text))
+}
+
+/// Reads a text in the dialect of ubpf's assembler, [`super::ubpf`]. `exit` is a label, of the first exit, unless the
+/// text has one of that name.
+///
+/// ```
+/// let assembly = softbpf::text::parse::parse_ubpf(
+///     "mov32 %r0, 0xf8
+///      jeq %r0, %r1, exit   # to the first exit
+///      lock fetch add [%r10-8], %r0
+///      exit",
+/// )?;
+/// assert_eq!(assembly.code.insns()[1].to_string(), "if r0 == r1 goto +0x1");
+/// # Ok::<(), softbpf::text::parse::ParseError>(())
+/// ```
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_ubpf(text: &str) -> Result<Assembly, ParseError> {
+    ubpf::read(text).map_err(|fault| fault.in_text(text))
 }
 
 struct Parser<'a> {

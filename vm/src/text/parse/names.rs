@@ -53,6 +53,11 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// A label at `slot` unless there is one of that name.
+    pub(super) fn define_missing(&mut self, label: &'a str, slot: usize) {
+        self.labels.entry(label).or_insert(slot);
+    }
+
     pub(super) fn use_name(&mut self, name: Name<'a>, index: usize, slot: usize) {
         self.uses.push(NameUse { name, index, slot });
     }
