@@ -1,17 +1,28 @@
 //! What every engine of softbpf must do.
 //!
-//! Here are the list of engines, the fixtures (BPF objects with their C source, in `objects/`) and the generators of
-//! programs; the tests in `tests/` use them, and never name an engine.
+//! Here are the list of engines, the fixtures (BPF objects with their C source, in `objects/`), the generators of
+//! programs, and the conformance suite: its vectors (in `vectors/`), the readers of their formats, and the runner. The
+//! tests in `tests/` use them, and never name an engine.
 
 #![deny(unsafe_code)]
 
+pub mod case;
+pub mod coverage;
+pub mod data;
 pub mod generator;
 pub mod hostile;
 pub mod kernel;
 pub mod model;
+pub mod oracle;
+pub mod plugin;
 pub mod programs;
+pub mod report;
 pub mod rng;
 pub mod streams;
+pub mod subject;
+pub mod suite;
+pub mod vectors;
+pub mod verdict;
 
 use std::error::Error;
 use std::ops::Range;
@@ -27,11 +38,33 @@ pub type MakeEngine = fn() -> Box<dyn Engine>;
 
 /// The engines that work on this machine. A test runs on all of them.
 pub fn engines() -> Vec<MakeEngine> {
-    let mut engines: Vec<MakeEngine> = vec![|| Box::new(Interpreter::new())];
-    if softbpf_jit::engine().is_ok() {
-        engines.push(|| softbpf_jit::engine().unwrap_or_else(|_| Box::new(Interpreter::new())));
+    ["interpreter", "jit"].into_iter().filter_map(|name| engine_named(name).ok()).collect()
+}
+
+/// An engine that there is not, or not here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownEngine {
+    /// No engine has this name.
+    #[error("there is no engine {0:?}; there are interpreter and jit")]
+    Name(String),
+    /// The JIT does not work on this machine.
+    #[error(transparent)]
+    Jit(#[from] softbpf_jit::Unavailable),
+}
+
+/// The engine with this name: `interpreter` or `jit`.
+///
+/// # Errors
+/// There is none, or it does not work on this machine.
+pub fn engine_named(name: &str) -> Result<MakeEngine, UnknownEngine> {
+    match name {
+        "interpreter" => Ok(|| Box::new(Interpreter::new())),
+        "jit" => {
+            softbpf_jit::engine()?;
+            Ok(|| softbpf_jit::engine().unwrap_or_else(|_| Box::new(Interpreter::new())))
+        }
+        _ => Err(UnknownEngine::Name(name.to_owned())),
     }
-    engines
 }
 
 /// What a test comes to whose steps may fail.

@@ -1,0 +1,27 @@
+//! softbpf behind the plugin protocol of the public bpf_conformance suite; see [`softbpf_conformance::plugin`].
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: bpf-conformance-plugin [\"hex memory\"] [--engine interpreter|jit] [--program HEX] [--elf]
+
+Runs a BPF program and prints r0 in hex. The program comes as hex bytes on standard input, or behind --program; with
+--elf they are the bytes of an ELF file. r1 is the address of the memory and r2 its length, or both 0 without memory.
+Helper 5 gives back its first argument. Shifts by immediates out of range are masked, as RFC 9669 has it.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        let _ = std::io::stdout().write_all(USAGE.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    match softbpf_conformance::plugin::serve(args, std::io::stdin()) {
+        Ok(r0) if writeln!(std::io::stdout(), "{r0:x}").is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A file's lines as blocks: what stands under one title, before values are put in.
+
+use super::error::{At, VectorErrorKind};
+
+/// Everything under one `== title`.
+#[derive(Debug, Default)]
+pub(super) struct Block<'t> {
+    pub(super) line: usize,
+    pub(super) title: &'t str,
+    pub(super) programs: Vec<Program<'t>>,
+    pub(super) fields: Vec<Field<'t>>,
+    pub(super) eaches: Vec<Each<'t>>,
+    pub(super) table: Option<Table<'t>>,
+}
+
+/// A program's lines, with their numbers.
+#[derive(Debug)]
+pub(super) struct Program<'t> {
+    pub(super) name: &'t str,
+    pub(super) lines: Vec<(usize, &'t str)>,
+}
+
+/// `key: value`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field<'t> {
+    pub(super) line: usize,
+    /// Of the value.
+    pub(super) column: usize,
+    pub(super) key: &'t str,
+    pub(super) value: &'t str,
+}
+
+/// `each a: 1 2 3`, or `each a b: 1 2 3` for all arrangements of different values.
+#[derive(Debug)]
+pub(super) struct Each<'t> {
+    pub(super) names: Vec<&'t str>,
+    pub(super) values: Vec<&'t str>,
+}
+
+/// Lines between bars.
+#[derive(Debug)]
+pub(super) struct Table<'t> {
+    pub(super) heading: Row<'t>,
+    pub(super) rows: Vec<Row<'t>>,
+}
+
+/// A line between bars.
+#[derive(Debug)]
+pub(super) struct Row<'t> {
+    pub(super) line: usize,
+    /// Column and text of each cell.
+    pub(super) cells: Vec<(usize, &'t str)>,
+}
+
+/// Keys that may stand once in a case. Those of [`COLUMNS`] may head a column of its table instead.
+const KEYS: &[&str] = &["memory", "packet", "fuel", "rules", "r0", "after", "trap", "reject", "instructions"];
+
+/// Whether a table column or a line of this name is no placeholder but says something of the case.
+pub(super) fn is_key(name: &str) -> bool {
+    KEYS.contains(&name)
+}
+
+/// Cuts a file into blocks.
+pub(super) fn blocks(text: &str) -> Result<Vec<Block<'_>>, At> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(title) = line.strip_prefix("==") {
+            blocks.push(Block { line: number, title: title.trim(), ..Block::default() });
+            continue;
+        }
+        let block = blocks.last_mut().ok_or(At::new(number, 1, VectorErrorKind::NoCase))?;
+        block.line(number, line)?;
+    }
+    Ok(blocks)
+}
+
+impl<'t> Block<'t> {
+    fn line(&mut self, number: usize, line: &'t str) -> Result<(), At> {
+        if line.starts_with([' ', '\t']) {
+            self.program().lines.push((number, line));
+            return Ok(());
+        }
+        if line.starts_with('|') {
+            return self.row(number, line);
+        }
+        let Some((key, value)) = line.split_once(':') else {
+            return Err(At::expected(number, 1, "`key: value`, a table row, or an indented program line", line));
+        };
+        let column = key.chars().count() + 2 + value.len() - value.trim_start().len();
+        let (key, value) = (key.trim(), value.trim());
+        if key == "program" {
+            self.programs.push(Program { name: value, lines: Vec::new() });
+        } else if let Some(names) = key.strip_prefix("each ") {
+            let names = names.split_whitespace().collect();
+            self.eaches.push(Each { names, values: value.split_whitespace().collect() });
+        } else if !is_key(key) {
+            return Err(At::new(number, 1, VectorErrorKind::UnknownDirective(key.to_owned())));
+        } else if self.fields.iter().any(|field| field.key == key) {
+            return Err(At::new(number, 1, VectorErrorKind::Duplicate(key.to_owned())));
+        } else {
+            self.fields.push(Field { line: number, column, key, value });
+        }
+        Ok(())
+    }
+
+    fn program(&mut self) -> &mut Program<'t> {
+        if self.programs.is_empty() {
+            self.programs.push(Program { name: "main", lines: Vec::new() });
+        }
+        let last = self.programs.len() - 1;
+        &mut self.programs[last]
+    }
+
+    fn row(&mut self, number: usize, line: &'t str) -> Result<(), At> {
+        let row = Row { line: number, cells: cells(line) };
+        let Some(table) = &mut self.table else {
+            self.table = Some(Table { heading: row, rows: Vec::new() });
+            return Ok(());
+        };
+        let (expected, found) = (table.heading.cells.len(), row.cells.len());
+        if expected != found {
+            return Err(At::new(number, 1, VectorErrorKind::CellCount { expected, found }));
+        }
+        table.rows.push(row);
+        Ok(())
+    }
+}
+
+/// The cells of a row: what stands between bars that have blanks, or the line's ends, on both sides. So `|=` is no bar.
+fn cells(line: &str) -> Vec<(usize, &str)> {
+    let line = line.trim_end();
+    let mut cells = Vec::new();
+    let mut start = 1;
+    let is_blank = |at: usize| line.as_bytes().get(at).is_none_or(u8::is_ascii_whitespace);
+    for (at, _) in line.match_indices('|').skip(1) {
+        if is_blank(at - 1) && is_blank(at + 1) {
+            let cell = &line[start..at];
+            let column = line[..start].chars().count() + 1 + cell.len() - cell.trim_start().len();
+            cells.push((column, cell.trim()));
+            start = at + 1;
+        }
+    }
+    cells
+}

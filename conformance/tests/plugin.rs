@@ -1,0 +1,108 @@
+//! The plugin protocol, from both sides: the binary, and what drives it.
+
+use std::process::{Command, Stdio};
+
+use softbpf_conformance::plugin::{Plugin, serve};
+use softbpf_conformance::report::{junit, run};
+use softbpf_conformance::subject::{Answer, Subject};
+use softbpf_conformance::suite::{OWN, Suite};
+use softbpf_conformance::vectors;
+use softbpf_conformance::verdict::{Verdict, judge};
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_bpf-conformance-plugin");
+
+/// `r0 = r1; r0 = *(u64 *)(r1 + 0)` only with memory, by its bytes.
+const LOAD: &str = "79 10 00 00 00 00 00 00 95 00 00 00 00 00 00 00";
+
+fn ask(args: &[&str], input: &str) -> Result<u64, String> {
+    serve(args.iter().map(|&arg| arg.to_owned()), input.as_bytes()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_protocol() {
+    assert_eq!(ask(&["01 02 03 04 05 06 07 08"], LOAD), Ok(0x0807_0605_0403_0201));
+    assert_eq!(ask(&["0102030405060708", "--program", LOAD], ""), Ok(0x0807_0605_0403_0201));
+    assert_eq!(ask(&["--engine=interpreter"], "b7 00 00 00 2a 00 00 00 95 00 00 00 00 00 00 00"), Ok(42));
+    // mov r0, r2: the length.
+    assert_eq!(ask(&["00 00 00"], "bf 20 00 00 00 00 00 00 95 00 00 00 00 00 00 00"), Ok(3));
+    // Shifts by immediates are masked; helper 5 gives back its argument.
+    assert_eq!(ask(&[], "b7 00 00 00 01 00 00 00 67 00 00 00 41 00 00 00 95 00 00 00 00 00 00 00"), Ok(2));
+    assert_eq!(ask(&[], "b7 01 00 00 09 00 00 00 85 00 00 00 05 00 00 00 95 00 00 00 00 00 00 00"), Ok(9));
+}
+
+#[test]
+fn errors_are_said() {
+    let error = |args: &[&str], input| ask(args, input).unwrap_err();
+    assert_eq!(error(&[], LOAD), "trap: null at 0 (invalid read of 8 bytes at 0x0: null pointer), 1 instructions");
+    assert_eq!(error(&[], "ff 00 00 00 00 00 00 00"), "rejected: unknown opcode at 0 (unknown opcode 0xff)");
+    assert_eq!(error(&[], "xyz"), "the program is not in hex: \"xyz\"");
+    assert_eq!(error(&["q"], LOAD), "the memory is not in hex: \"q\"");
+    assert_eq!(error(&["--frob"], LOAD), "unknown option --frob");
+    assert_eq!(error(&["00", "01"], LOAD), "one argument too many: \"01\"");
+    assert_eq!(error(&["--engine"], LOAD), "--engine needs a value");
+    assert_eq!(error(&["--engine", "warp"], LOAD), "there is no engine \"warp\"; there are interpreter and jit");
+    assert!(error(&["--elf"], "00").contains("ELF"), "{}", error(&["--elf"], "00"));
+}
+
+#[test]
+fn an_elf_file() {
+    let ask_elf = |name: &str, memory: &str| {
+        let bytes = std::fs::read(softbpf_conformance::fixture_path(name)).expect("the fixture is there");
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+        ask(&[memory, "--elf"], &hex)
+    };
+    assert_eq!(ask_elf("bench_collatz.bpf.o", "10 00 00 00 00 00 00 00"), Ok(0xc_0000_000c));
+    // This one has maps, which the file brings with it.
+    assert_eq!(ask_elf("xdp_count.bpf.o", "10 00 00 00 00 00 00 00"), Ok(2));
+}
+
+#[test]
+fn the_binary() {
+    let output = Command::new(PLUGIN)
+        .args(["01 02 03 04 05 06 07 08", "--program", LOAD])
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"807060504030201\n"[..]));
+    let output = Command::new(PLUGIN).args(["--program", LOAD]).stdin(Stdio::null()).output().expect("it starts");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+    assert!(output.stderr.starts_with(b"trap: null at 0"));
+}
+
+#[test]
+fn our_plugin_passes_our_vectors_through_the_protocol() {
+    let mut plugin = Plugin::new(PLUGIN, vec!["--engine".to_owned(), "interpreter".to_owned()]);
+    let mut skipped = 0;
+    for (file, text) in OWN.iter().filter(|(file, _)| ["call.vec", "linux.vec", "packet.vec"].contains(file)) {
+        for case in vectors::parse(file, text).unwrap() {
+            match judge(&case, &plugin.run(&case)) {
+                Verdict::Passed => {}
+                Verdict::Failed(difference) => panic!("{}: {difference:?}", case.title),
+                Verdict::Skipped { .. } => skipped += 1,
+            }
+        }
+    }
+    // The packets, and calls of helpers.
+    assert!((100..200).contains(&skipped), "{skipped}");
+}
+
+#[test]
+fn a_plugin_that_is_not_there_or_babbles() {
+    let cases = vectors::parse("t.vec", "== five\n    r0 = 5\n    exit\nr0: 5\n").unwrap();
+    assert!(matches!(Plugin::new("/nowhere/plugin", Vec::new()).run(&cases[0]), Answer::Skipped { .. }));
+    let report = run(&cases, &mut Plugin::new("/bin/echo", vec!["five".to_owned()]), None, || ());
+    let (_, difference) = report.failures().next().expect("it fails");
+    assert_eq!(difference.got, "error: not a number in hex: \"five\"");
+    let xml = junit(&[report]);
+    assert!(
+        xml.contains("failures=\"1\"") && xml.contains("got error: not a number in hex: &quot;five&quot;"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_an_error() {
+    let suite = Suite::load("/nowhere".as_ref());
+    assert!(suite.cases.is_empty());
+    assert!(suite.unreadable[0].to_string().starts_with("/nowhere: "));
+}
