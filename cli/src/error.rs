@@ -61,6 +61,12 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Engine(#[from] softbpf_jit::Unavailable),
     #[error(transparent)]
+    UnknownEngine(#[from] softbpf_conformance::UnknownEngine),
+    #[error("--oracle kernel: {0}")]
+    Kernel(softbpf_conformance::kernel::NotPermitted),
+    #[error("no conformance case is left")]
+    NoCases,
+    #[error(transparent)]
     NoSuchMap(#[from] NoSuchMap),
     #[error(transparent)]
     Map(#[from] MapAccessError),

@@ -26,6 +26,12 @@ fn hex(bytes: &[u8]) -> String {
     render::hex(bytes).replace(' ', "")
 }
 
+// softbpf conform
+
+pub(crate) fn conform(document: &Json, out: &mut dyn Write) -> io::Result<()> {
+    write(document, out)
+}
+
 // softbpf run
 
 pub(crate) fn run(report: &Report, out: &mut dyn Write) -> io::Result<()> {

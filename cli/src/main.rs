@@ -8,6 +8,7 @@
 
 mod args;
 mod asm;
+mod conform;
 mod disasm;
 mod elf;
 mod error;
@@ -44,5 +45,6 @@ fn command(command: &Command, output: &mut Output) -> Result<Status, CliError> {
         Command::Show(args) => show::command(args, output),
         Command::Disasm(args) => disasm::command(args, output),
         Command::Asm(args) => asm::command(args, output),
+        Command::Conform(args) => conform::command(args, output),
     }
 }

@@ -12,6 +12,8 @@ pub(crate) enum Status {
     Done,
     /// The program trapped.
     Trapped,
+    /// A conformance case failed.
+    Failed,
     /// The command line or the input is wrong.
     Refused,
 }
@@ -20,7 +22,7 @@ impl From<Status> for ExitCode {
     fn from(status: Status) -> ExitCode {
         ExitCode::from(match status {
             Status::Done => 0,
-            Status::Trapped => 1,
+            Status::Trapped | Status::Failed => 1,
             Status::Refused => 2,
         })
     }

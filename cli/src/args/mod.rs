@@ -1,5 +1,6 @@
 //! The command line. Values are parsed where they stand; what they mean for an object is checked by the commands.
 
+mod conform;
 mod run;
 mod values;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use softbpf::program_type::ProgramType;
 
+pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
 pub(crate) use run::{ContextArgs, EngineChoice, RunArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
@@ -16,7 +18,8 @@ use crate::error::CliError;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  the program returned, or there was nothing to run
-  1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions
+  1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions;
+     or a conformance case failed
   2  the command line or the input is wrong
 
 OBJECT is an ELF file that clang made for BPF, assembly text (.s, .asm, .txt), raw bytecode (.bin), or - for \
@@ -40,6 +43,8 @@ pub(crate) enum Command {
     Disasm(DisasmArgs),
     /// Assemble text to bytecode
     Asm(AsmArgs),
+    /// Run conformance vectors: on the engines, or on another implementation
+    Conform(Box<ConformArgs>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@
 
 mod asm;
 mod bad_input;
+mod conform;
 mod disasm;
 mod run;
 mod show;

@@ -50,29 +50,31 @@ fn help_says_what_the_status_means() {
     check(
         &["--help"],
         expect![[r#"
-        A software eBPF machine: runs the .o that clang built for the kernel, without a kernel
+            A software eBPF machine: runs the .o that clang built for the kernel, without a kernel
 
-        Usage: softbpf <COMMAND>
+            Usage: softbpf <COMMAND>
 
-        Commands:
-          run     Run a program, and show what it returned and did
-          show    List the programs and maps of an object
-          disasm  List instructions as llvm-objdump or bpftool do
-          asm     Assemble text to bytecode
-          help    Print this message or the help of the given subcommand(s)
+            Commands:
+              run      Run a program, and show what it returned and did
+              show     List the programs and maps of an object
+              disasm   List instructions as llvm-objdump or bpftool do
+              asm      Assemble text to bytecode
+              conform  Run conformance vectors: on the engines, or on another implementation
+              help     Print this message or the help of the given subcommand(s)
 
-        Options:
-          -h, --help     Print help
-          -V, --version  Print version
+            Options:
+              -h, --help     Print help
+              -V, --version  Print version
 
-        Exit status:
-          0  the program returned, or there was nothing to run
-          1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions
-          2  the command line or the input is wrong
+            Exit status:
+              0  the program returned, or there was nothing to run
+              1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions;
+                 or a conformance case failed
+              2  the command line or the input is wrong
 
-        OBJECT is an ELF file that clang made for BPF, assembly text (.s, .asm, .txt), raw bytecode (.bin),
-        or - for standard input. Numbers are decimal, 0x hexadecimal or 0b binary.
-    "#]],
+            OBJECT is an ELF file that clang made for BPF, assembly text (.s, .asm, .txt), raw bytecode (.bin),
+            or - for standard input. Numbers are decimal, 0x hexadecimal or 0b binary.
+        "#]],
     );
     for command in ["run", "show", "disasm", "asm"] {
         assert!(stdout(&[command, "--help"]).contains("Usage: softbpf "));

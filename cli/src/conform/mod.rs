@@ -1,0 +1,157 @@
+//! `softbpf conform`: runs conformance cases on engines or on another implementation, and says what differs.
+//!
+//! What a case is, how it is read and judged: [`softbpf_conformance`]. Here are the choice of what runs, the progress
+//! bar, and the report for people ([`render`], [`explain`]) or as JSON.
+
+mod explain;
+mod render;
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use softbpf_conformance::case::{Case, group_name};
+use softbpf_conformance::oracle::{KernelSubject, ModelSubject};
+use softbpf_conformance::plugin::Plugin;
+use softbpf_conformance::report::{self, Report};
+use softbpf_conformance::subject::{EngineSubject, Subject};
+use softbpf_conformance::suite::Suite;
+use softbpf_conformance::{engine_named, engines};
+
+use crate::args::{ConformArgs, EngineSet, OracleChoice};
+use crate::error::CliError;
+use crate::output::{Output, Status};
+
+pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status, CliError> {
+    let mut suite = suite(args);
+    for error in &suite.unreadable {
+        render::unreadable(error, &mut output.err)?;
+    }
+    output.flush()?;
+    suite.cases.retain(|case| wanted(args, case));
+    if suite.cases.is_empty() {
+        return if suite.unreadable.is_empty() { Err(CliError::NoCases) } else { Ok(Status::Refused) };
+    }
+    let mut subjects = subjects(args)?;
+    let mut oracle = args.oracle.map(oracle).transpose()?;
+    let reports = run(&suite.cases, &mut subjects, &mut oracle);
+    if let Some(path) = &args.junit {
+        write(path, &report::junit(&reports))?;
+    }
+    if args.json {
+        crate::json::conform(&document(&suite, &reports), &mut output.out)?;
+    } else {
+        render::reports(&suite, &reports, oracle.as_deref().map(|oracle| oracle.name()), &mut output.out)?;
+        let failed = reports.iter().zip(&mut subjects).find_map(|(report, subject)| {
+            report.failures().next().map(|(result, difference)| (subject, result.case, difference))
+        });
+        if let Some((subject, case, difference)) = failed {
+            explain::first(case, difference, &mut **subject, oracle.as_deref_mut(), &mut output.out)?;
+        }
+    }
+    Ok(if !suite.unreadable.is_empty() {
+        Status::Refused
+    } else if reports.iter().any(|report| report.counts().failed > 0) {
+        Status::Failed
+    } else {
+        Status::Done
+    })
+}
+
+fn suite(args: &ConformArgs) -> Suite {
+    if args.paths.is_empty() {
+        return Suite::own();
+    }
+    let mut suite = Suite::default();
+    args.paths.iter().for_each(|path| suite.append(Suite::load(path)));
+    suite
+}
+
+fn wanted(args: &ConformArgs, case: &Case) -> bool {
+    let pattern = args.pattern.as_deref().unwrap_or_default();
+    (args.groups.is_empty() || args.groups.contains(&group_name(case.group())))
+        && (case.file.contains(pattern) || case.title.contains(pattern))
+}
+
+fn subjects(args: &ConformArgs) -> Result<Vec<Box<dyn Subject>>, CliError> {
+    if let Some(path) = &args.plugin {
+        let read = |source| CliError::Read { file: path.display().to_string(), source };
+        std::fs::metadata(path).map_err(read)?;
+        // Without a folder in its name, a program would be looked up in the search path.
+        let path = std::path::absolute(path).map_err(read)?;
+        return Ok(vec![Box::new(Plugin::new(path, args.plugin_arg.clone()))]);
+    }
+    let makers = match args.engine {
+        EngineSet::Interpreter => vec![engine_named("interpreter")?],
+        EngineSet::Jit => vec![engine_named("jit")?],
+        EngineSet::All => engines(),
+    };
+    Ok(makers.into_iter().map(|make| Box::new(EngineSubject::new(make)) as Box<dyn Subject>).collect())
+}
+
+fn oracle(choice: OracleChoice) -> Result<Box<dyn Subject>, CliError> {
+    Ok(match choice {
+        OracleChoice::Model => Box::new(ModelSubject),
+        OracleChoice::Kernel => Box::new(KernelSubject::open().map_err(CliError::Kernel)?),
+    })
+}
+
+fn run<'s>(
+    cases: &'s [Case],
+    subjects: &mut [Box<dyn Subject>],
+    oracle: &mut Option<Box<dyn Subject>>,
+) -> Vec<Report<'s>> {
+    // On a terminal only: elsewhere it draws nothing.
+    let bar = ProgressBar::new((cases.len() * subjects.len()) as u64);
+    if let Ok(style) = ProgressStyle::with_template("{msg:12} {wide_bar} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    let reports = subjects.iter_mut().map(|subject| {
+        bar.set_message(subject.name());
+        let oracle = oracle.as_mut().map(|oracle| &mut **oracle as &mut dyn Subject);
+        report::run(cases, &mut **subject, oracle, || bar.inc(1))
+    });
+    let reports = reports.collect();
+    bar.finish_and_clear();
+    reports
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(path, text).map_err(|source| CliError::Write { path: path.to_owned(), source })
+}
+
+fn document(suite: &Suite, reports: &[Report<'_>]) -> serde_json::Value {
+    let counts = |counts: report::Counts| {
+        json!({
+            "passed": counts.passed,
+            "failed": counts.failed,
+            "skipped": counts.skipped,
+            "oracle_skipped": counts.oracle_skipped,
+        })
+    };
+    let report = |report: &Report<'_>| {
+        let groups = report.by_group().into_iter().map(|(name, of_group)| (name.to_owned(), counts(of_group)));
+        let failures = report.failures().map(|(result, difference)| {
+            json!({
+                "file": result.case.file,
+                "line": result.case.line,
+                "title": result.case.title,
+                "expected": difference.expected,
+                "got": difference.got,
+            })
+        });
+        let skipped = report.reasons_to_skip().into_iter().map(|(why, count)| (why, json!(count)));
+        json!({
+            "subject": report.subject,
+            "counts": counts(report.counts()),
+            "groups": groups.collect::<serde_json::Map<_, _>>(),
+            "failures": failures.collect::<Vec<_>>(),
+            "skipped_because": skipped.collect::<serde_json::Map<_, _>>(),
+        })
+    };
+    json!({
+        "cases": suite.cases.len(),
+        "unreadable": suite.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reports": reports.iter().map(report).collect::<Vec<_>>(),
+    })
+}
