@@ -18,7 +18,7 @@ const EDGES: [i32; 16] =
 pub fn stream(seed: u64, max_slots: usize) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let len = 1 + rng.below(max_slots);
-    if rng.one_in(8) {
+    if rng.one_in(16) {
         return (0..len * SLOT_BYTES).map(|_| rng.next_u64() as u8).collect();
     }
     let mut insns: Vec<Insn> = (0..len).map(|_| insn(&mut rng, len)).collect();
@@ -39,7 +39,7 @@ pub fn stream(seed: u64, max_slots: usize) -> Vec<u8> {
 pub fn insn(rng: &mut Rng, len: usize) -> Insn {
     let width = rng.pick(&[Width::W32, Width::W64]);
     // r10 as a destination makes the whole program invalid: rarely.
-    let dst = if rng.one_in(200) { Reg::R10 } else { Reg::ALL[rng.below(10)] };
+    let dst = if rng.one_in(400) { Reg::R10 } else { Reg::ALL[rng.below(10)] };
     let src = rng.pick(&Reg::ALL);
     let size = rng.pick(Size::ALL);
     let (base, off) = address(rng);
