@@ -4,9 +4,11 @@
 
 use softbpf::check::{CheckErrorKind, Rules};
 use softbpf::codec::{Code, DecodeErrorKind};
+use softbpf::context::{Context, Packet};
 use softbpf::insn::{AluOp, Callee, Group, Imm64, Insn, Width};
 use softbpf::memory::FaultKind;
 use softbpf::outcome::TrapKind;
+use softbpf::program_type::ProgramType;
 
 /// Name of the program array that programs of a case find as map 0; slot N holds program N.
 pub const PROGRAM_ARRAY: &str = "progs";
@@ -41,6 +43,24 @@ pub enum Input {
     Memory(Vec<u8>),
     /// `r1` is the address of a `struct __sk_buff` with this packet.
     Packet(Vec<u8>),
+}
+
+impl Input {
+    /// The type of a case's programs: one that takes this, reads all of a packet and may write to it.
+    pub fn program_type(&self) -> ProgramType {
+        match self {
+            Input::Memory(_) => ProgramType::Unspec,
+            Input::Packet(_) => ProgramType::SchedCls,
+        }
+    }
+
+    /// The context that machines lay out for it.
+    pub fn context(&self) -> Box<dyn Context> {
+        match self {
+            Input::Memory(bytes) => Box::new(bytes.clone()),
+            Input::Packet(bytes) => Box::new(Packet::new(bytes)),
+        }
+    }
 }
 
 /// What must come of a case.

@@ -217,7 +217,7 @@ pub fn table(rows: &[Row]) -> String {
         "# Coverage of the instruction set\n\n\
          Made by `UPDATE_COVERAGE=1 cargo test -p softbpf-conformance --test coverage`; do not edit. A row is an\n\
          operation x width x source, written with `r0` (`w0`: 32 bits) and 0 for what varies. Accepting: vectors whose\n\
-         program holds such an instruction and runs. Rejecting: vectors in which one like it must be refused. Engines:\n\
+         program holds such an instruction and is loaded. Rejecting: vectors in which one like it must be refused. Engines:\n\
          those on which all of them passed.\n\n\
          | instruction | group | accepting | rejecting | engines |\n| --- | --- | --- | --- | --- |\n",
     );

@@ -2,17 +2,15 @@
 
 use softbpf::check::Rules;
 use softbpf::codec::Code;
-use softbpf::context::Packet;
 use softbpf::insn::Insn;
 use softbpf::machine::RunError;
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::outcome::Trap;
 use softbpf::program::{Program, ProgramError, ProgramInfo};
-use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object, Outcome};
 
 use crate::MakeEngine;
-use crate::case::{Case, Input, PROGRAM_ARRAY, check_reason, decode_reason, trap_name};
+use crate::case::{Case, PROGRAM_ARRAY, check_reason, decode_reason, trap_name};
 
 /// The helper that the plugins of the public suite provide: it gives back its first argument.
 pub const MOCKED_HELPER: i32 = 5;
@@ -151,11 +149,9 @@ impl Subject for EngineSubject {
 
 fn run(vm: &mut Machine, case: &Case, steps: Option<(&mut Vec<Step>, usize)>) -> Result<Outcome, RunError> {
     let main = case.programs.first().map_or("main", |(name, _)| name);
-    let context: Box<dyn softbpf::context::Context> = match &case.input {
-        Input::Memory(bytes) => Box::new(bytes.clone()),
-        Input::Packet(bytes) => Box::new(Packet::new(bytes)),
-    };
+    let context = case.input.context();
     let Some((steps, limit)) = steps else { return vm.run(main, context) };
+    vm.fuel = vm.fuel.min(limit as u64);
     vm.trace(main, context, |step| {
         if steps.len() < limit {
             let mut registers = [0; 11];
@@ -187,10 +183,7 @@ pub(crate) fn answer(outcome: Result<Outcome, RunError>) -> Answer {
 /// # Errors
 /// [`Answer::Rejected`].
 pub fn object(case: &Case) -> Result<Object, Answer> {
-    let program_type = match case.input {
-        Input::Memory(_) => ProgramType::Unspec,
-        Input::Packet(_) => ProgramType::SocketFilter,
-    };
+    let program_type = case.input.program_type();
     let programs: Result<Vec<Program>, Answer> = case
         .programs
         .iter()
