@@ -149,6 +149,7 @@ pub(crate) fn show(object: &Object, out: &mut dyn Write) -> io::Result<()> {
     });
     let document = json!({
         "license": object.license(),
+        "version": object.version().map(crate::show::kernel_version),
         "programs": programs.collect::<Vec<_>>(),
         "maps": object.maps().iter().enumerate().map(shown_map).collect::<Vec<_>>(),
     });

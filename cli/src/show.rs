@@ -45,9 +45,20 @@ pub(crate) fn map_ids(program: &Program) -> BTreeSet<i32> {
     program.code().insns().iter().filter_map(map).collect()
 }
 
+/// `KERNEL_VERSION` taken apart.
+pub(crate) fn kernel_version(code: u32) -> String {
+    format!("{}.{}.{}", code >> 16, code >> 8 & 0xff, code & 0xff)
+}
+
 fn show(object: &Object, out: &mut dyn Write) -> io::Result<()> {
     if let Some(license) = object.license() {
-        writeln!(out, "license: {}\n", clean(license))?;
+        writeln!(out, "license: {}", clean(license))?;
+    }
+    if let Some(version) = object.version() {
+        writeln!(out, "version: {}", kernel_version(version))?;
+    }
+    if object.license().is_some() || object.version().is_some() {
+        writeln!(out)?;
     }
     for (index, info, program) in programs(object) {
         match program {

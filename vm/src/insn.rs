@@ -1,4 +1,4 @@
-//! Typed instructions: sixteen shapes, no hidden meanings.
+//! Typed instructions: seventeen shapes, no hidden meanings.
 //!
 //! After [`crate::codec`] nothing looks at `off` or `src` to learn what an instruction is. Offsets of jumps and
 //! local calls stay as encoded, in slots relative to the next instruction, so that an [`Insn`] means the same

@@ -59,7 +59,7 @@ pub(crate) struct ShowArgs {
 /// Whose way of writing instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Style {
-    /// llvm-objdump -d
+    /// llvm-objdump -d --no-show-raw-insn; with --raw, llvm-objdump -d
     Llvm,
     /// bpftool prog dump xlated: the linked program
     Xlated,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use softbpf::world::TASK_COMM_LEN;
 
 use super::values::{FarBytes, Field, MapDefinition, MapEntry, MockSpec, Setting};
 use crate::literal::{Hex, number32, number64};
@@ -109,7 +110,7 @@ pub(crate) struct WorldArgs {
     #[arg(long, value_name = "N", value_parser = number32)]
     pub(crate) tgid: Option<u32>,
     /// Name of the current task, at most 15 bytes
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = task_name, value_name = "NAME")]
     pub(crate) comm: Option<String>,
     /// User id of the current task
     #[arg(long, value_name = "N", value_parser = number32)]
@@ -132,4 +133,12 @@ pub(crate) struct WorldArgs {
     /// The user stack's instruction pointers, innermost first
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = number64)]
     pub(crate) user_stack: Option<Vec<u64>>,
+}
+
+/// A task's name, which the kernel would cut.
+fn task_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..TASK_COMM_LEN => Ok(text.to_owned()),
+        len => Err(format!("a task's name has at most {} bytes, not {len}", TASK_COMM_LEN - 1)),
+    }
 }

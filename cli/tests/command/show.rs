@@ -9,20 +9,21 @@ fn a_legacy_object() {
     check(
         &["show", "tracex4_kern.o"],
         expect![[r#"
-        license: GPL
+            license: GPL
+            version: 5.4.0
 
-        0: kprobe  name bpf_prog1  tag a6cfc4a29f52a193  gpl
-        	tag_sha256 2c9ed4cd72e21f68 (since Linux 6.18)
-        	section kprobe/kmem_cache_free
-        	xlated 72B  insns 9  map_ids 0
-        1: kprobe  name bpf_prog2  tag d16c41919f3b767a  gpl
-        	tag_sha256 14100aae6845d89f (since Linux 6.18)
-        	section kretprobe/kmem_cache_alloc_node
-        	xlated 192B  insns 24  map_ids 0
+            0: kprobe  name bpf_prog1  tag a6cfc4a29f52a193  gpl
+            	tag_sha256 2c9ed4cd72e21f68 (since Linux 6.18)
+            	section kprobe/kmem_cache_free
+            	xlated 72B  insns 9  map_ids 0
+            1: kprobe  name bpf_prog2  tag d16c41919f3b767a  gpl
+            	tag_sha256 14100aae6845d89f (since Linux 6.18)
+            	section kretprobe/kmem_cache_alloc_node
+            	xlated 192B  insns 24  map_ids 0
 
-        0: hash  name my_map  flags 0x0
-        	key 8B  value 16B  max_entries 1000000
-    "#]],
+            0: hash  name my_map  flags 0x0
+            	key 8B  value 16B  max_entries 1000000
+        "#]],
     );
 }
 
@@ -65,47 +66,48 @@ fn json() {
     check(
         &["show", "xdp_count.bpf.o", "--json"],
         expect![[r#"
-        {
-          "license": "Dual MIT/GPL",
-          "programs": [
             {
-              "id": 0,
-              "type": "xdp",
-              "name": "xdp_count",
-              "tag": "144a07d3763e513d",
-              "tag_sha256": "bdc3559b221b5191",
-              "gpl_compatible": true,
-              "section": "xdp",
-              "bytes_xlated": 504,
-              "insns": 63,
-              "map_ids": [
-                0,
-                1
+              "license": "Dual MIT/GPL",
+              "version": null,
+              "programs": [
+                {
+                  "id": 0,
+                  "type": "xdp",
+                  "name": "xdp_count",
+                  "tag": "144a07d3763e513d",
+                  "tag_sha256": "bdc3559b221b5191",
+                  "gpl_compatible": true,
+                  "section": "xdp",
+                  "bytes_xlated": 504,
+                  "insns": 63,
+                  "map_ids": [
+                    0,
+                    1
+                  ]
+                }
+              ],
+              "maps": [
+                {
+                  "id": 0,
+                  "type": "percpu_array",
+                  "name": "counters",
+                  "flags": 0,
+                  "bytes_key": 4,
+                  "bytes_value": 16,
+                  "max_entries": 4
+                },
+                {
+                  "id": 1,
+                  "type": "array",
+                  "name": ".rodata",
+                  "flags": 1152,
+                  "bytes_key": 4,
+                  "bytes_value": 2,
+                  "max_entries": 1
+                }
               ]
             }
-          ],
-          "maps": [
-            {
-              "id": 0,
-              "type": "percpu_array",
-              "name": "counters",
-              "flags": 0,
-              "bytes_key": 4,
-              "bytes_value": 16,
-              "max_entries": 4
-            },
-            {
-              "id": 1,
-              "type": "array",
-              "name": ".rodata",
-              "flags": 1152,
-              "bytes_key": 4,
-              "bytes_value": 2,
-              "max_entries": 1
-            }
-          ]
-        }
-    "#]],
+        "#]],
     );
 }
 
