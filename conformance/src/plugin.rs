@@ -4,9 +4,10 @@
 //! `--elf`); r1 is the address of the memory and r2 its length, or both 0. Out goes r0 in hex on standard output and
 //! status 0, or a message on standard error and another status. [`Plugin`] drives one; [`serve`] is one.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use softbpf::check::{CheckErrorKind, OutOfRangeShifts, Rules};
@@ -23,72 +24,166 @@ const MASK: Rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
 /// How long a plugin may take for a case.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long what a plugin wrote may at least take to reach us when it ended just in time.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// Another implementation, behind the plugin protocol.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     path: PathBuf,
     options: Vec<String>,
+    timeout: Duration,
 }
 
 impl Plugin {
     /// A plugin by path, with options that it is always given.
     pub fn new(path: impl Into<PathBuf>, options: Vec<String>) -> Plugin {
-        Plugin { path: path.into(), options }
+        Plugin { path: path.into(), options, timeout: PATIENCE }
     }
 
-    fn ask(&self, memory: &[u8], program: &[u8]) -> std::io::Result<Answer> {
+    /// Gives up on a case after `timeout`, not after [`PATIENCE`].
+    pub fn with_timeout(self, timeout: Duration) -> Plugin {
+        Plugin { timeout, ..self }
+    }
+
+    fn ask(&self, memory: &[u8], program: &[u8]) -> io::Result<Reply> {
         let mut command = Command::new(&self.path);
         if !memory.is_empty() {
             command.arg(spaced_hex(memory));
         }
         command.args(&self.options).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let input = spaced_hex(program);
-        let stdin = child.stdin.take();
+        let mut child = group::spawn(&mut command)?;
+        let deadline = Instant::now() + self.timeout;
+        // None of these threads is joined: something that left the group may hold the pipe open for ever.
+        let (input, stdin) = (spaced_hex(program), child.stdin.take());
         // A plugin that does not read all of it, or fails before, closes the pipe: no error of ours.
-        let writer = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
-        let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-        let reader = std::thread::spawn(move || read_some(stdout.as_mut()));
-        let errors = std::thread::spawn(move || read_some(stderr.as_mut()));
-        let start = Instant::now();
-        let status = loop {
-            match child.try_wait()? {
-                Some(status) => break status,
-                None if start.elapsed() > PATIENCE => {
-                    child.kill()?;
-                    child.wait()?;
-                    return Ok(Answer::Failed { message: format!("no answer in {} s", PATIENCE.as_secs()) });
-                }
-                None => std::thread::sleep(Duration::from_micros(200)),
-            }
+        std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+        let (stdout, stderr) = (read_some(child.stdout.take()), read_some(child.stderr.take()));
+        let Some(status) = finish(&mut child, deadline)? else { return Ok(Reply::Late) };
+        let text = |pipe: Receiver<String>| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            pipe.recv_timeout(left.max(LAST_WORDS)).ok()
         };
-        let _ = writer.join();
-        let (stdout, stderr) = (reader.join().unwrap_or_default(), errors.join().unwrap_or_default());
-        Ok(answer(status.success(), &stdout, &stderr))
+        match (text(stdout), text(stderr)) {
+            (Some(stdout), Some(stderr)) => Ok(Reply::Ended { status, stdout, stderr }),
+            (None, _) | (_, None) => Ok(Reply::Late),
+        }
+    }
+
+    fn answer(&self, reply: &Reply) -> Answer {
+        match reply {
+            Reply::Ended { status, stdout, stderr } => answer(*status, stdout, stderr),
+            Reply::Late => Answer::Crashed { message: format!("no answer within {} s", self.timeout.as_secs_f64()) },
+        }
     }
 }
 
-/// What a plugin wrote, up to a limit; the rest is read and dropped.
-fn read_some(from: Option<&mut impl std::io::Read>) -> String {
+/// What came of a call.
+enum Reply {
+    /// It ended, and so did its output.
+    Ended { status: ExitStatus, stdout: String, stderr: String },
+    /// It did not in time.
+    Late,
+}
+
+/// Waits for the child until `deadline`, then ends whatever is left of its group; `None` when the child was.
+fn finish(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let ended = loop {
+        match group::leader_ended(child) {
+            Ok(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(200)),
+            ended => break ended,
+        }
+    };
+    group::kill(child);
+    let status = child.wait()?;
+    Ok(ended?.then_some(status))
+}
+
+/// A child with a process group of its own, so that what it starts can be ended with it.
+#[cfg(unix)]
+mod group {
+    use std::io;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+    pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+        command.process_group(0).spawn()
+    }
+
+    /// Whether the child ended. It is not reaped: until it is, nobody else can get the number of the group.
+    pub(super) fn leader_ended(child: &mut Child) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(child)), options)?.is_some())
+    }
+
+    pub(super) fn kill(child: &mut Child) {
+        // It fails when nobody is left in the group.
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+}
+
+/// Where there are no process groups: the child alone.
+#[cfg(not(unix))]
+mod group {
+    use std::io;
+    use std::process::{Child, Command};
+
+    pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+        command.spawn()
+    }
+
+    pub(super) fn leader_ended(child: &mut Child) -> io::Result<bool> {
+        Ok(child.try_wait()?.is_some())
+    }
+
+    pub(super) fn kill(child: &mut Child) {
+        // It fails when the child has ended.
+        let _ = child.kill();
+    }
+}
+
+/// What a plugin wrote, up to a limit, once the pipe is closed; the rest is read and dropped.
+fn read_some(from: Option<impl io::Read + Send + 'static>) -> Receiver<String> {
     const LIMIT: u64 = 1 << 16;
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        let _ = from.by_ref().take(LIMIT).read_to_end(&mut bytes);
-        let _ = std::io::copy(from, &mut std::io::sink());
-    }
-    String::from_utf8_lossy(&bytes).trim().to_owned()
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut from) = from {
+            let _ = from.by_ref().take(LIMIT).read_to_end(&mut bytes);
+            let _ = io::copy(&mut from, &mut io::sink());
+        }
+        // Nobody listens any more after the timeout.
+        let _ = sender.send(String::from_utf8_lossy(&bytes).trim().to_owned());
+    });
+    receiver
 }
 
-fn answer(success: bool, stdout: &str, stderr: &str) -> Answer {
-    if !success {
-        let message = if stderr.is_empty() { stdout } else { stderr };
-        return Answer::Failed { message: message.to_owned() };
+fn answer(status: ExitStatus, stdout: &str, stderr: &str) -> Answer {
+    if let Some(signal) = signal(status) {
+        let colon = if stderr.is_empty() { "" } else { ": " };
+        return Answer::Crashed { message: format!("signal {signal}{colon}{stderr}") };
+    }
+    if !status.success() {
+        let number = || status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"));
+        return Answer::Failed { message: if stderr.is_empty() { number() } else { stderr.to_owned() } };
     }
     let digits = stdout.strip_prefix("0x").unwrap_or(stdout);
     match u64::from_str_radix(digits, 16) {
         Ok(r0) => Answer::Returned { r0, state: State::default() },
         Err(_) => Answer::Failed { message: format!("not a number in hex: {stdout:?}") },
     }
+}
+
+#[cfg(unix)]
+fn signal(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+#[cfg(not(unix))]
+fn signal(_: ExitStatus) -> Option<i32> {
+    None
 }
 
 impl Subject for Plugin {
@@ -102,7 +197,7 @@ impl Subject for Plugin {
         }
         let Input::Memory(memory) = &case.input else { return Answer::Skipped { why: "needs a packet".into() } };
         match self.ask(memory, case.bytes()) {
-            Ok(answer) => answer,
+            Ok(reply) => self.answer(&reply),
             Err(error) => Answer::Skipped { why: format!("cannot run {}: {error}", self.path.display()) },
         }
     }
@@ -232,9 +327,11 @@ pub fn serve(args: impl IntoIterator<Item = String>, input: impl std::io::Read) 
     };
     match answer {
         Answer::Returned { r0, .. } => Ok(r0),
-        Answer::Trapped { .. } | Answer::Rejected { .. } | Answer::Failed { .. } | Answer::Skipped { .. } => {
-            Err(ServeError::Answer(Box::new(answer)))
-        }
+        Answer::Trapped { .. }
+        | Answer::Rejected { .. }
+        | Answer::Failed { .. }
+        | Answer::Crashed { .. }
+        | Answer::Skipped { .. } => Err(ServeError::Answer(Box::new(answer))),
     }
 }
 

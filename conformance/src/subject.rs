@@ -50,6 +50,11 @@ pub enum Answer {
         /// What was said about it.
         message: String,
     },
+    /// The subject broke down over it, by a signal or by never ending: no case expects that.
+    Crashed {
+        /// How.
+        message: String,
+    },
     /// The subject cannot be asked.
     Skipped {
         /// Why not.

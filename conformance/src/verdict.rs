@@ -58,6 +58,7 @@ pub fn judge(case: &Case, answer: &Answer) -> Verdict {
     let expect = &case.expect;
     let same = match (&expect.end, answer) {
         (_, Answer::Skipped { why }) => return Verdict::Skipped { why: why.clone() },
+        (_, Answer::Crashed { .. }) => false,
         (End::Returns(expected), Answer::Returned { r0, state }) => expected == r0 && fits(expect, state),
         (End::Traps(expected, at), Answer::Trapped { name, slot, state, .. }) => {
             expected == name && at == slot && fits(expect, state)
@@ -87,6 +88,7 @@ pub fn compare(expected: &Answer, got: &Answer) -> Verdict {
     };
     let same = match (expected, got) {
         (Answer::Skipped { why }, _) | (_, Answer::Skipped { why }) => return Verdict::Skipped { why: why.clone() },
+        (Answer::Crashed { .. }, _) | (_, Answer::Crashed { .. }) => false,
         (Answer::Returned { r0: left, state: a }, Answer::Returned { r0: right, state: b }) => {
             left == right && same_state(a, b)
         }
@@ -131,6 +133,7 @@ impl fmt::Display for Answer {
             }
             Answer::Rejected { reason, slot, message } => write!(f, "rejected: {reason} at {slot} ({message})"),
             Answer::Failed { message } => write!(f, "error: {message}"),
+            Answer::Crashed { message } => write!(f, "crashed: {message}"),
             Answer::Skipped { why } => write!(f, "skipped: {why}"),
         }
     }

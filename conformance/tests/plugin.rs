@@ -1,13 +1,15 @@
 //! The plugin protocol, from both sides: the binary, and what drives it.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use softbpf_conformance::case::{Case, End};
 use softbpf_conformance::plugin::{Plugin, serve};
 use softbpf_conformance::report::{junit, run};
 use softbpf_conformance::subject::{Answer, Subject};
 use softbpf_conformance::suite::{OWN, Suite};
 use softbpf_conformance::vectors;
-use softbpf_conformance::verdict::{Verdict, judge};
+use softbpf_conformance::verdict::{Verdict, compare, judge};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_bpf-conformance-plugin");
 
@@ -98,6 +100,73 @@ fn a_plugin_that_is_not_there_or_babbles() {
         xml.contains("failures=\"1\"") && xml.contains("got error: not a number in hex: &quot;five&quot;"),
         "{xml}"
     );
+}
+
+/// A shell as the plugin. Its cases have no memory, whose bytes would come before these arguments.
+fn shell(script: &str, timeout: Duration) -> Plugin {
+    Plugin::new("/bin/sh", vec!["-c".to_owned(), script.to_owned()]).with_timeout(timeout)
+}
+
+/// One case that must fail to load, one that must be stopped, one that may fail in any way, and one that returns 5.
+fn endings() -> Vec<Case> {
+    let own = "== no\n    slot 0x95 imm=7\nreject: reserved imm at 0\n\n== stop\n    r0 = *(u8 *)(r1 + 0)\n    \
+               exit\ntrap: null at 0\n\n== five\n    r0 = 5\n    exit\nr0: 5\n";
+    let mut cases = vectors::parse("t.vec", own).unwrap();
+    let mut any = cases[0].clone();
+    any.expect.end = End::Fails;
+    cases.insert(2, any);
+    cases
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_crash_passes_no_case() {
+    for (script, timeout, said) in [
+        ("kill -SEGV $$", SECOND * 10, "crashed: signal 11"),
+        ("echo broken >&2; kill -ABRT $$", SECOND * 10, "crashed: signal 6: broken"),
+        ("sleep 60", SECOND / 4, "crashed: no answer within 0.25 s"),
+        ("exec sleep 60", SECOND, "crashed: no answer within 1 s"),
+    ] {
+        let mut plugin = shell(script, timeout);
+        for case in endings() {
+            let answer = plugin.run(&case);
+            assert_eq!(answer.to_string(), said, "{script}");
+            assert!(judge(&case, &answer).difference().is_some(), "{script}: {}", case.title);
+            // Nor does it agree with anybody, not even with another crash.
+            assert!(compare(&answer, &answer).difference().is_some());
+            let failed = Answer::Failed { message: String::new() };
+            assert!(compare(&failed, &answer).difference().is_some());
+        }
+    }
+}
+
+#[test]
+fn a_failure_passes_where_one_is_expected() {
+    let mut plugin = shell("exit 3", SECOND * 10);
+    for case in endings() {
+        let answer = plugin.run(&case);
+        assert_eq!(answer.to_string(), "error: exit status 3");
+        assert_eq!(judge(&case, &answer) == Verdict::Passed, case.title != "five");
+    }
+}
+
+#[test]
+fn what_a_plugin_leaves_behind_holds_nobody_up() {
+    let case = endings().pop().expect("there is one");
+    let start = Instant::now();
+    assert_eq!(shell("sleep 60 & echo 5", SECOND * 30).run(&case).to_string(), "r0 = 0x5");
+    assert_eq!(shell("sleep 60 & sleep 60", SECOND / 4).run(&case).to_string(), "crashed: no answer within 0.25 s");
+    assert!(start.elapsed() < SECOND * 20, "{:?}", start.elapsed());
+}
+
+#[test]
+fn endless_output_is_dropped() {
+    let case = endings().pop().expect("there is one");
+    let answer = shell("yes", SECOND / 4).run(&case);
+    assert_eq!(answer.to_string(), "crashed: no answer within 0.25 s");
+    let answer = shell("yes | head -c 10000000", SECOND * 30).run(&case);
+    assert!(answer.to_string().starts_with("error: not a number in hex") && answer.to_string().len() < 1 << 18);
 }
 
 #[test]
