@@ -4,9 +4,12 @@
 //! `--elf`); r1 is the address of the memory and r2 its length, or both 0. Out goes r0 in hex on standard output and
 //! status 0, or a message on standard error and another status. [`Plugin`] drives one; [`serve`] is one.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -15,7 +18,9 @@ use softbpf::context::Bytes;
 use softbpf::{Config, Machine, Object};
 
 use crate::case::{Case, End, Expect, Input, check_reason};
+use crate::report::{CaseResult, Report};
 use crate::subject::{self, Answer, EngineSubject, MOCKED_HELPER, State, Subject};
+use crate::verdict::{compare, judge};
 use crate::{MakeEngine, UnknownEngine, engine_named};
 
 /// RFC 9669 and the public suite mask shifts by immediates.
@@ -23,6 +28,9 @@ const MASK: Rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
 
 /// How long a plugin may take for a case.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Cases in a row that a plugin may leave without an answer.
+pub const MAX_LATE: u32 = 5;
 
 /// How long what a plugin wrote may at least take to reach us when it ended just in time.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -70,12 +78,132 @@ impl Plugin {
         }
     }
 
-    fn answer(&self, reply: &Reply) -> Answer {
-        match reply {
-            Reply::Ended { status, stdout, stderr } => answer(*status, stdout, stderr),
-            Reply::Late => Answer::Crashed { message: format!("no answer within {} s", self.timeout.as_secs_f64()) },
+    fn try_run(&self, case: &Case) -> Result<Outcome, PluginError> {
+        if let Some(why) = beyond_protocol(case) {
+            return Ok(Outcome::Skipped(why));
+        }
+        let Input::Memory(memory) = &case.input else { return Ok(Outcome::Skipped("needs a packet")) };
+        match self.ask(memory, case.bytes()) {
+            Ok(reply) => Ok(Outcome::Reply(reply)),
+            Err(error) if error.kind() == io::ErrorKind::ArgumentListTooLong => {
+                Ok(Outcome::Skipped("its memory is too long to be an argument"))
+            }
+            // The system says that we may not.
+            Err(_) if self.path.is_dir() => Err(self.cannot_run(io::ErrorKind::IsADirectory.into())),
+            Err(error) => Err(self.cannot_run(error)),
         }
     }
+
+    fn cannot_run(&self, source: io::Error) -> PluginError {
+        PluginError::CannotRun { path: self.path.clone(), source }
+    }
+
+    fn answer(&self, outcome: Outcome) -> Answer {
+        match outcome {
+            Outcome::Skipped(why) => Answer::Skipped { why: why.to_owned() },
+            Outcome::Reply(Reply::Ended { status, stdout, stderr }) => answer(status, &stdout, &stderr),
+            Outcome::Reply(Reply::Late) => {
+                Answer::Crashed { message: format!("no answer within {} s", self.timeout.as_secs_f64()) }
+            }
+        }
+    }
+
+    /// Runs all cases, `jobs` at a time, calling `progress` after each; the report does not depend on `jobs`.
+    ///
+    /// # Errors
+    /// The plugin cannot be run, or it does not answer time after time. By the first case, in order, that shows it.
+    pub fn run_all<'s>(
+        &self,
+        cases: &'s [Case],
+        jobs: NonZero<usize>,
+        mut oracle: Option<&mut dyn Subject>,
+        progress: impl FnMut(),
+    ) -> Result<Report<'s>, PluginError> {
+        let answers = self.answers(cases, jobs, progress)?;
+        let results = cases.iter().zip(answers).map(|(case, answer)| {
+            let oracle = oracle.as_mut().map(|oracle| compare(&oracle.run(case), &answer));
+            CaseResult { case, group: case.group(), verdict: judge(case, &answer), oracle }
+        });
+        Ok(Report { results: results.collect(), subject: self.name() })
+    }
+
+    fn answers(
+        &self,
+        cases: &[Case],
+        jobs: NonZero<usize>,
+        mut progress: impl FnMut(),
+    ) -> Result<Vec<Answer>, PluginError> {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..jobs.get().min(cases.len()) {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = cases.get(at) else { break };
+                        // Nobody receives any more after an error.
+                        if sender.send((at, self.try_run(case))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut early = BTreeMap::new();
+            let mut answers = Vec::with_capacity(cases.len());
+            let mut late = 0;
+            for (at, outcome) in receiver {
+                progress();
+                early.insert(at, outcome);
+                // In the order of the cases, so that it is always the same one that ends it all.
+                while let Some(outcome) = early.remove(&answers.len()) {
+                    let outcome = outcome?;
+                    match &outcome {
+                        Outcome::Reply(Reply::Late) => late += 1,
+                        Outcome::Reply(Reply::Ended { .. }) => late = 0,
+                        Outcome::Skipped(_) => {}
+                    }
+                    if late == MAX_LATE {
+                        return Err(PluginError::NeverAnswers { path: self.path.clone(), timeout: self.timeout });
+                    }
+                    answers.push(self.answer(outcome));
+                }
+            }
+            Ok(answers)
+        })
+    }
+}
+
+/// Why a plugin cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The system does not run it.
+    #[error("cannot run {}: {source}", path.display())]
+    CannotRun {
+        /// The plugin.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It ran out of time over and over.
+    #[error(
+        "{} gave no answer within {} s for {MAX_LATE} cases in a row; giving up",
+        path.display(),
+        timeout.as_secs_f64()
+    )]
+    NeverAnswers {
+        /// The plugin.
+        path: PathBuf,
+        /// The time that each case had.
+        timeout: Duration,
+    },
+}
+
+/// What became of a case.
+enum Outcome {
+    Reply(Reply),
+    Skipped(&'static str),
 }
 
 /// What came of a call.
@@ -192,13 +320,9 @@ impl Subject for Plugin {
     }
 
     fn run(&mut self, case: &Case) -> Answer {
-        if let Some(why) = beyond_protocol(case) {
-            return Answer::Skipped { why: why.to_owned() };
-        }
-        let Input::Memory(memory) = &case.input else { return Answer::Skipped { why: "needs a packet".into() } };
-        match self.ask(memory, case.bytes()) {
-            Ok(reply) => self.answer(&reply),
-            Err(error) => Answer::Skipped { why: format!("cannot run {}: {error}", self.path.display()) },
+        match self.try_run(case) {
+            Ok(outcome) => self.answer(outcome),
+            Err(error) => Answer::Crashed { message: error.to_string() },
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The plugin protocol, from both sides: the binary, and what drives it.
 
+use std::num::NonZero;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use softbpf_conformance::case::{Case, End};
+use softbpf_conformance::case::{Case, End, Input};
 use softbpf_conformance::plugin::{Plugin, serve};
-use softbpf_conformance::report::{junit, run};
+use softbpf_conformance::report::{Report, junit, run};
 use softbpf_conformance::subject::{Answer, Subject};
 use softbpf_conformance::suite::{OWN, Suite};
 use softbpf_conformance::vectors;
@@ -91,7 +93,8 @@ fn our_plugin_passes_our_vectors_through_the_protocol() {
 #[test]
 fn a_plugin_that_is_not_there_or_babbles() {
     let cases = vectors::parse("t.vec", "== five\n    r0 = 5\n    exit\nr0: 5\n").unwrap();
-    assert!(matches!(Plugin::new("/nowhere/plugin", Vec::new()).run(&cases[0]), Answer::Skipped { .. }));
+    let nowhere = Plugin::new("/nowhere/plugin", Vec::new()).run(&cases[0]);
+    assert_eq!(nowhere.to_string(), "crashed: cannot run /nowhere/plugin: No such file or directory (os error 2)");
     let report = run(&cases, &mut Plugin::new("/bin/echo", vec!["five".to_owned()]), None, || ());
     let (_, difference) = report.failures().next().expect("it fails");
     assert_eq!(difference.got, "error: not a number in hex: \"five\"");
@@ -158,6 +161,64 @@ fn what_a_plugin_leaves_behind_holds_nobody_up() {
     assert_eq!(shell("sleep 60 & echo 5", SECOND * 30).run(&case).to_string(), "r0 = 0x5");
     assert_eq!(shell("sleep 60 & sleep 60", SECOND / 4).run(&case).to_string(), "crashed: no answer within 0.25 s");
     assert!(start.elapsed() < SECOND * 20, "{:?}", start.elapsed());
+}
+
+fn run_all<'s>(plugin: &Plugin, cases: &'s [Case], jobs: usize) -> Result<Report<'s>, String> {
+    let jobs = NonZero::new(jobs).expect("it is not 0");
+    plugin.run_all(cases, jobs, None, || ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_plugin_that_cannot_be_run_ends_it_all() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join("not-executable");
+    std::fs::write(&file, "#!/bin/sh\necho 5\n").expect("it can be written");
+    let cases = endings();
+    for (path, said) in [
+        (Path::new("/nowhere/plugin"), "No such file or directory (os error 2)"),
+        (&file, "Permission denied (os error 13)"),
+        (folder, "is a directory"),
+    ] {
+        let error = run_all(&Plugin::new(path, Vec::new()), &cases, 2).unwrap_err();
+        assert_eq!(error, format!("cannot run {}: {said}", path.display()));
+    }
+}
+
+#[test]
+fn a_case_with_too_much_memory_for_an_argument_is_skipped() {
+    let mut cases = endings();
+    cases[0].input = Input::Memory(vec![0; 1 << 20]);
+    let report = run_all(&Plugin::new("/bin/false", Vec::new()), &cases, 2).unwrap();
+    assert_eq!(report.results[0].skipped(), Some("its memory is too long to be an argument"));
+    assert_eq!((report.counts().passed, report.counts().failed), (2, 1));
+}
+
+#[test]
+fn a_plugin_that_never_answers_is_given_up() {
+    let cases: Vec<Case> = endings().into_iter().cycle().take(100).collect();
+    for jobs in [1, 3] {
+        let error = run_all(&shell("sleep 60", SECOND / 10), &cases, jobs).unwrap_err();
+        assert_eq!(error, "/bin/sh gave no answer within 0.1 s for 5 cases in a row; giving up");
+    }
+    // Four in a row are not yet too many.
+    let report = run_all(&shell("sleep 60", SECOND / 10), &cases[..4], 3).unwrap();
+    assert_eq!(report.counts().failed, 4);
+}
+
+#[test]
+fn the_report_is_the_same_however_many_run_at_once() {
+    let cases = vectors::parse("alu.vec", "== {a}\n    r0 = {a}\n    exit\neach a: 0 1 2 3 4 5 6 7\nr0: 4\n").unwrap();
+    let plugin = Plugin::new(PLUGIN, Vec::new());
+    let one = junit(&[run_all(&plugin, &cases, 1).unwrap()]);
+    assert!(one.contains("tests=\"8\" failures=\"7\""), "{one}");
+    for jobs in [2, 5, 100] {
+        let mut done = 0;
+        let report = plugin.run_all(&cases, NonZero::new(jobs).expect("it is not 0"), None, || done += 1).unwrap();
+        assert_eq!(junit(&[report]), one);
+        assert_eq!(done, 8);
+    }
+    // As if it were any subject.
+    assert_eq!(junit(&[run(&cases, &mut plugin.clone(), None, || ())]), one);
 }
 
 #[test]
