@@ -171,7 +171,7 @@ fn run_all<'s>(plugin: &Plugin, cases: &'s [Case], jobs: usize) -> Result<Report
 #[test]
 fn a_plugin_that_cannot_be_run_ends_it_all() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join("not-executable");
+    let file = folder.join("not-executable.sh");
     std::fs::write(&file, "#!/bin/sh\necho 5\n").expect("it can be written");
     let cases = endings();
     for (path, said) in [
