@@ -1,8 +1,9 @@
 //! The options of `softbpf conform`.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 /// Which engines run the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,6 +40,12 @@ pub(crate) struct ConformArgs {
     /// An argument that the plugin is always given; may be repeated
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "plugin")]
     pub(crate) plugin_arg: Vec<String>,
+    /// How long the plugin may take for a case; after 5 cases in a row that take longer, softbpf gives up
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = value_parser!(u32).range(1..), requires = "plugin")]
+    pub(crate) timeout: u32,
+    /// How many cases the plugin runs at a time [default: one a CPU]
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub(crate) jobs: Option<NonZero<usize>>,
     /// Also compare every answer with that of an oracle
     #[arg(long, value_enum)]
     pub(crate) oracle: Option<OracleChoice>,
@@ -46,6 +53,9 @@ pub(crate) struct ConformArgs {
     /// be repeated
     #[arg(long = "group", value_name = "GROUP", value_parser = group)]
     pub(crate) groups: Vec<&'static str>,
+    /// No cases of this conformance group; may be repeated
+    #[arg(long = "exclude-group", value_name = "GROUP", value_parser = group)]
+    pub(crate) excluded_groups: Vec<&'static str>,
     /// Only cases whose file or title contains this
     #[arg(long = "match", value_name = "TEXT")]
     pub(crate) pattern: Option<String>,

@@ -6,13 +6,15 @@
 mod explain;
 mod render;
 
+use std::num::NonZero;
 use std::path::Path;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use softbpf_conformance::case::{Case, group_name};
 use softbpf_conformance::oracle::{KernelSubject, ModelSubject};
-use softbpf_conformance::plugin::Plugin;
+use softbpf_conformance::plugin::{Plugin, PluginError};
 use softbpf_conformance::report::{self, Report};
 use softbpf_conformance::subject::{EngineSubject, Subject};
 use softbpf_conformance::suite::Suite;
@@ -25,16 +27,32 @@ use crate::output::{Output, Status};
 pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status, CliError> {
     let mut suite = suite(args);
     for error in &suite.unreadable {
-        render::unreadable(error, &mut output.err)?;
+        render::error(error, &mut output.err)?;
     }
     output.flush()?;
     suite.cases.retain(|case| wanted(args, case));
     if suite.cases.is_empty() {
         return if suite.unreadable.is_empty() { Err(CliError::NoCases) } else { Ok(Status::Refused) };
     }
-    let mut subjects = subjects(args)?;
+    let plugin = args.plugin.as_deref().map(|path| plugin(args, path)).transpose()?;
+    let mut subjects = match &plugin {
+        Some(plugin) => vec![Box::new(plugin.clone()) as Box<dyn Subject>],
+        None => engine_subjects(args.engine)?,
+    };
     let mut oracle = args.oracle.map(oracle).transpose()?;
-    let reports = run(&suite.cases, &mut subjects, &mut oracle);
+    let bar = progress_bar(suite.cases.len() * subjects.len());
+    let reports = match &plugin {
+        Some(plugin) => run_plugin(plugin, args.jobs, &suite.cases, &mut oracle, &bar).map(|report| vec![report]),
+        None => Ok(run_engines(&suite.cases, &mut subjects, &mut oracle, &bar)),
+    };
+    bar.finish_and_clear();
+    let reports = match reports {
+        Ok(reports) => reports,
+        Err(error) => {
+            render::error(&error, &mut output.err)?;
+            return Ok(Status::Refused);
+        }
+    };
     if let Some(path) = &args.junit {
         write(path, &report::junit(&reports))?;
     }
@@ -49,7 +67,12 @@ pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status,
             explain::first(case, difference, &mut **subject, oracle.as_deref_mut(), &mut output.out)?;
         }
     }
-    Ok(if !suite.unreadable.is_empty() {
+    let nothing_ran = reports.iter().all(|report| report.counts().passed + report.counts().failed == 0);
+    if nothing_ran {
+        output.flush()?;
+        render::error(&"all cases were skipped: nothing was tested", &mut output.err)?;
+    }
+    Ok(if nothing_ran || !suite.unreadable.is_empty() {
         Status::Refused
     } else if reports.iter().any(|report| report.counts().failed > 0) {
         Status::Failed
@@ -69,19 +92,22 @@ fn suite(args: &ConformArgs) -> Suite {
 
 fn wanted(args: &ConformArgs, case: &Case) -> bool {
     let pattern = args.pattern.as_deref().unwrap_or_default();
-    (args.groups.is_empty() || args.groups.contains(&group_name(case.group())))
+    let group = group_name(case.group());
+    (args.groups.is_empty() || args.groups.contains(&group))
+        && !args.excluded_groups.contains(&group)
         && (case.file.contains(pattern) || case.title.contains(pattern))
 }
 
-fn subjects(args: &ConformArgs) -> Result<Vec<Box<dyn Subject>>, CliError> {
-    if let Some(path) = &args.plugin {
-        let read = |source| CliError::Read { file: path.display().to_string(), source };
-        std::fs::metadata(path).map_err(read)?;
-        // Without a folder in its name, a program would be looked up in the search path.
-        let path = std::path::absolute(path).map_err(read)?;
-        return Ok(vec![Box::new(Plugin::new(path, args.plugin_arg.clone()))]);
-    }
-    let makers = match args.engine {
+fn plugin(args: &ConformArgs, path: &Path) -> Result<Plugin, CliError> {
+    let read = |source| CliError::Read { file: path.display().to_string(), source };
+    std::fs::metadata(path).map_err(read)?;
+    // Without a folder in its name, a program would be looked up in the search path.
+    let path = std::path::absolute(path).map_err(read)?;
+    Ok(Plugin::new(path, args.plugin_arg.clone()).with_timeout(Duration::from_secs(args.timeout.into())))
+}
+
+fn engine_subjects(set: EngineSet) -> Result<Vec<Box<dyn Subject>>, CliError> {
+    let makers = match set {
         EngineSet::Interpreter => vec![engine_named("interpreter")?],
         EngineSet::Jit => vec![engine_named("jit")?],
         EngineSet::All => engines(),
@@ -96,24 +122,40 @@ fn oracle(choice: OracleChoice) -> Result<Box<dyn Subject>, CliError> {
     })
 }
 
-fn run<'s>(
-    cases: &'s [Case],
-    subjects: &mut [Box<dyn Subject>],
-    oracle: &mut Option<Box<dyn Subject>>,
-) -> Vec<Report<'s>> {
+fn progress_bar(cases: usize) -> ProgressBar {
     // On a terminal only: elsewhere it draws nothing.
-    let bar = ProgressBar::new((cases.len() * subjects.len()) as u64);
+    let bar = ProgressBar::new(cases as u64);
     if let Ok(style) = ProgressStyle::with_template("{msg:12} {wide_bar} {pos}/{len} {eta}") {
         bar.set_style(style);
     }
+    bar
+}
+
+fn run_plugin<'s>(
+    plugin: &Plugin,
+    jobs: Option<NonZero<usize>>,
+    cases: &'s [Case],
+    oracle: &mut Option<Box<dyn Subject>>,
+    bar: &ProgressBar,
+) -> Result<Report<'s>, PluginError> {
+    bar.set_message(plugin.name());
+    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let oracle = oracle.as_mut().map(|oracle| &mut **oracle as &mut dyn Subject);
+    plugin.run_all(cases, jobs.unwrap_or_else(cpus), oracle, || bar.inc(1))
+}
+
+fn run_engines<'s>(
+    cases: &'s [Case],
+    subjects: &mut [Box<dyn Subject>],
+    oracle: &mut Option<Box<dyn Subject>>,
+    bar: &ProgressBar,
+) -> Vec<Report<'s>> {
     let reports = subjects.iter_mut().map(|subject| {
         bar.set_message(subject.name());
         let oracle = oracle.as_mut().map(|oracle| &mut **oracle as &mut dyn Subject);
         report::run(cases, &mut **subject, oracle, || bar.inc(1))
     });
-    let reports = reports.collect();
-    bar.finish_and_clear();
-    reports
+    reports.collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CliError> {

@@ -1,10 +1,11 @@
 //! The report for people: a table by conformance group, what was skipped and why, the first failures.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use softbpf_conformance::report::{Counts, Report};
-use softbpf_conformance::suite::{Suite, SuiteError};
+use softbpf_conformance::suite::Suite;
 
 use crate::render::{clean, plural, style};
 
@@ -14,8 +15,8 @@ const MAX_FAILURES: usize = 10;
 /// Reasons to skip that are listed.
 const MAX_REASONS: usize = 8;
 
-/// A file that is no test.
-pub(super) fn unreadable(error: &SuiteError, err: &mut dyn Write) -> io::Result<()> {
+/// A file that is no test, or a subject that is none.
+pub(super) fn error(error: &dyn Display, err: &mut dyn Write) -> io::Result<()> {
     writeln!(err, "{} {}", style::error("error:"), clean(&error.to_string()))
 }
 

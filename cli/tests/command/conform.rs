@@ -205,3 +205,138 @@ fn a_plugin_is_driven_and_reported_as_junit() {
     "#]]
     .assert_eq(&std::fs::read_to_string(folder.join("out.xml")).expect("it was written"));
 }
+
+/// One case that must be refused, one that returns 5, one that plugins cannot be asked for.
+const THREE: &str = "\
+== no
+    slot 0x95 imm=7
+reject: reserved imm at 0
+
+== five
+    r0 = 5
+    exit
+r0: 5
+
+== packet
+    exit
+packet: 00
+r0: 0
+";
+
+/// What `softbpf conform three.vec ARGS` says.
+fn three(test: &str, args: &[&str]) -> String {
+    let folder = scratch(test);
+    std::fs::write(folder.join("three.vec"), THREE).expect("it can be written");
+    std::fs::write(folder.join("text"), "echo 5\n").expect("it can be written");
+    let output = softbpf(&["conform", "three.vec"]).args(args).current_dir(&folder).output().expect("it starts");
+    transcript(&output).replace(&format!("{}/", folder.display()), "")
+}
+
+#[test]
+fn a_plugin_that_crashes_fails_every_case() {
+    let said = three("plugin-crash", &["--plugin", "/bin/sh", "--plugin-arg=-c", "--plugin-arg=kill -SEGV $$"]);
+    expect![[r#"
+        3 cases in 1 file
+
+        sh              cases   passed   failed  skipped
+        base32              1        0        0        1
+        base64              1        0        1        0
+        encoding            1        0        1        0
+        total               3        0        2        1
+        skipped 1: the plugin protocol has no packets
+
+        failed three.vec:1: no
+          expected  rejected: reserved imm at 0
+          got       crashed: signal 11
+
+        failed three.vec:5: five
+          expected  r0 = 0x5
+          got       crashed: signal 11
+        --- status 1
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn a_plugin_that_cannot_be_run_is_an_error() {
+    expect![[r#"
+        --- standard error
+        error: cannot run text: Permission denied (os error 13)
+        --- status 2
+    "#]]
+    .assert_eq(&three("plugin-not-executable", &["--plugin", "text"]));
+    expect![[r#"
+        --- standard error
+        error: cannot run /bin: is a directory
+        --- status 2
+    "#]]
+    .assert_eq(&three("plugin-folder", &["--plugin", "/bin"]));
+}
+
+#[test]
+fn a_plugin_that_hangs_is_an_error() {
+    let folder = scratch("plugin-hang");
+    std::fs::write(folder.join("many.vec"), "== {a}\n    r0 = {a}\n    exit\neach a: 0 1 2 3 4 5 6 7\nr0: 4\n")
+        .expect("it can be written");
+    let args = ["conform", "many.vec", "--timeout", "1", "--jobs", "5", "--plugin", "/bin/sh"];
+    let hang = ["--plugin-arg=-c", "--plugin-arg=sleep 60"];
+    let output = softbpf(&args).args(hang).current_dir(&folder).output().expect("it starts");
+    expect![[r#"
+        --- standard error
+        error: /bin/sh gave no answer within 1 s for 5 cases in a row; giving up
+        --- status 2
+    "#]]
+    .assert_eq(&transcript(&output));
+    check(
+        &["conform", "--timeout", "0", "--plugin", "/bin/sh"],
+        expect![[r#"
+        --- standard error
+        error: invalid value '0' for '--timeout <SECONDS>': 0 is not in 1..=4294967295
+
+        For more information, try '--help'.
+        --- status 2
+    "#]],
+    );
+    check(
+        &["conform", "--jobs", "2"],
+        expect![[r#"
+        --- standard error
+        error: the following required arguments were not provided:
+          --plugin <PROGRAM>
+
+        Usage: softbpf conform --plugin <PROGRAM> --jobs <N> [DIR]...
+
+        For more information, try '--help'.
+        --- status 2
+    "#]],
+    );
+}
+
+#[test]
+fn nothing_tested_is_an_error() {
+    expect![[r#"
+        1 case in 1 file
+
+        echo            cases   passed   failed  skipped
+        base32              1        0        0        1
+        total               1        0        0        1
+        skipped 1: the plugin protocol has no packets
+        --- standard error
+        error: all cases were skipped: nothing was tested
+        --- status 2
+    "#]]
+    .assert_eq(&three("plugin-nothing", &["--plugin", "/bin/echo", "--match", "packet"]));
+}
+
+#[test]
+fn groups_are_left_out() {
+    let args = ["--plugin", "/bin/echo", "--plugin-arg=5", "--exclude-group", "encoding", "--exclude-group", "base32"];
+    expect![[r#"
+        1 case in 1 file
+
+        echo            cases   passed   failed  skipped
+        base64              1        1        0        0
+        total               1        1        0        0
+    "#]]
+    .assert_eq(&three("plugin-groups", &args));
+}
