@@ -142,8 +142,8 @@ impl Sections {
             }
             Section::Memory => {
                 for word in line.split_whitespace() {
-                    let byte = u32::from_str_radix(word.trim_start_matches("0x"), 16);
-                    self.memory.push(byte.map_err(|_| expected("bytes in hex", word))? as u8);
+                    let digits = word.strip_prefix("0x").unwrap_or(word);
+                    self.memory.push(byte(digits).ok_or_else(|| expected("bytes in hex", word))?);
                 }
             }
             Section::Result => self.result = Some(number(line.trim())?),
@@ -177,11 +177,15 @@ fn number(text: &str) -> Result<u64, DataErrorKind> {
     number.map_err(|_| expected("a number of 64 bits", text))
 }
 
+/// One or two hex digits, no sign.
+fn byte(digits: &str) -> Option<u8> {
+    if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
 /// An instruction slot as a 64-bit number, or one byte as two hex digits.
 fn raw_word(word: &str) -> Result<Vec<u8>, DataErrorKind> {
     if word.len() == 2 {
-        let byte = u8::from_str_radix(word, 16).map_err(|_| expected("a byte in hex", word))?;
-        return Ok(vec![byte]);
+        return byte(word).map(|byte| vec![byte]).ok_or_else(|| expected("a byte in hex", word));
     }
     number(word).map(|slot| slot.to_le_bytes().to_vec())
 }

@@ -133,6 +133,9 @@ fn mistakes_in_the_public_format_have_a_place() {
         ("-- asm\nexit\n", "a.data:1:1: neither a result nor an error is expected"),
         ("-- c\nint x;\n-- result\n1\n", "a.data:1:1: there are no instructions, only source in C or nothing at all"),
         ("-- frob\n", "a.data:1:1: unknown section \"frob\""),
+        ("-- mem\n00 1ff\n", "a.data:2:1: expected bytes in hex, found \"1ff\""),
+        ("-- mem\n+1\n", "a.data:2:1: expected bytes in hex, found \"+1\""),
+        ("-- raw\n+1\n", "a.data:2:1: expected a byte in hex, found \"+1\""),
         ("-- mem\n00 xx\n", "a.data:2:1: expected bytes in hex, found \"xx\""),
         ("# c\n-- asm\nexit\n  mov %r0\n-- result\n1\n", "a.data:4:10: expected ,, found the end of the line"),
     ] {
