@@ -1,10 +1,14 @@
 //! Folders of cases, in either format, and the vectors of our own.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::case::Case;
 use crate::data::{self, DataError};
 use crate::vectors::{self, VectorError};
+
+/// Most bytes of a file of cases. The longest of our own has 60,000.
+pub const MAX_FILE: u64 = 16 << 20;
 
 /// Cases, and what could not be read.
 #[derive(Debug, Default)]
@@ -25,6 +29,18 @@ pub enum SuiteError {
         path: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is a device, a pipe or the like, which may never end.
+    #[error("{path}: not a regular file")]
+    NotRegular {
+        /// The file.
+        path: String,
+    },
+    /// It has more than [`MAX_FILE`] bytes.
+    #[error("{path}: more than {MAX_FILE} bytes")]
+    TooLarge {
+        /// The file.
+        path: String,
     },
     /// The folder has no file of either format.
     #[error("{path}: no files that end in .{} or .{}", vectors::EXTENSION, data::EXTENSION)]
@@ -85,9 +101,8 @@ impl Suite {
     pub fn load(path: &Path) -> Suite {
         let mut suite = Suite::default();
         let mut files = Vec::new();
-        if let Err(error) = find(path, &mut files) {
-            suite.unreadable.push(error);
-        } else if files.is_empty() {
+        find(path, &mut files, &mut suite.unreadable);
+        if files.is_empty() && suite.unreadable.is_empty() {
             suite.unreadable.push(SuiteError::Nothing { path: path.display().to_string() });
         }
         files.sort();
@@ -105,8 +120,8 @@ impl Suite {
 
     fn read(&mut self, path: &Path) {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Err(source) => self.unreadable.push(SuiteError::Io { path: name, source }),
+        match read(path) {
+            Err(error) => self.unreadable.push(error),
             Ok(text) if is(path, data::EXTENSION) => self.add(data::parse(&name, &text).map(|case| vec![case])),
             Ok(text) => self.add(vectors::parse(&name, &text)),
         }
@@ -124,23 +139,41 @@ fn is(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// A named file whatever its name; in folders, those with either ending.
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), SuiteError> {
-    let io = |source| SuiteError::Io { path: path.display().to_string(), source };
-    if !std::fs::metadata(path).map_err(io)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+/// The text of a regular file of at most [`MAX_FILE`] bytes.
+fn read(path: &Path) -> Result<String, SuiteError> {
+    let name = || path.display().to_string();
+    let io = |source| SuiteError::Io { path: name(), source };
+    // Before it is opened: to open a pipe is to wait for its writer.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(SuiteError::NotRegular { path: name() });
     }
-    for entry in std::fs::read_dir(path).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let inner = entry.path();
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(io)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(SuiteError::TooLarge { path: name() });
+    }
+    String::from_utf8(bytes).map_err(|error| io(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))
+}
+
+/// A named file whatever its name; in folders, those with either ending. What cannot be read does not hide the rest.
+fn find(path: &Path, files: &mut Vec<PathBuf>, errors: &mut Vec<SuiteError>) {
+    let io = |source| SuiteError::Io { path: path.display().to_string(), source };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return files.push(path.to_owned()),
+        Err(error) => return errors.push(io(error)),
+    }
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return errors.push(io(error)),
+    };
+    for entry in entries {
         // Not through links, which may lead in circles.
-        let kind = entry.file_type().map_err(io)?;
-        if kind.is_dir() {
-            find(&inner, files)?;
-        } else if is(&inner, data::EXTENSION) || is(&inner, vectors::EXTENSION) {
-            files.push(inner);
+        match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+            Ok((inner, kind)) if kind.is_dir() => find(&inner, files, errors),
+            Ok((inner, _)) if is(&inner, data::EXTENSION) || is(&inner, vectors::EXTENSION) => files.push(inner),
+            Ok(_) => {}
+            Err(error) => errors.push(io(error)),
         }
     }
-    Ok(())
 }

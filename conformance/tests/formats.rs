@@ -3,6 +3,7 @@
 use softbpf_conformance::case::{Case, End, Input};
 use softbpf_conformance::engines;
 use softbpf_conformance::subject::{EngineSubject, Subject};
+use softbpf_conformance::suite::{MAX_FILE, Suite};
 use softbpf_conformance::verdict::{Verdict, judge};
 use softbpf_conformance::{data, vectors};
 
@@ -141,4 +142,31 @@ fn mistakes_in_the_public_format_have_a_place() {
     ] {
         assert_eq!(data::parse("a.data", text).unwrap_err().to_string(), expected, "{text:?}");
     }
+}
+
+/// Messages about what a suite could not read.
+fn unreadable(suite: &Suite) -> Vec<String> {
+    suite.unreadable.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn only_regular_files_of_a_limited_size_are_read() {
+    use std::os::unix::fs::symlink;
+    assert_eq!(unreadable(&Suite::load("/dev/zero".as_ref())), ["/dev/zero: not a regular file"]);
+    let folder = std::env::temp_dir().join(format!("softbpf-formats-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let large = folder.join("large.vec");
+    std::fs::File::create(&large).unwrap().set_len(MAX_FILE + 1).unwrap();
+    // What cannot be read does not hide what can.
+    symlink("/dev/zero", folder.join("endless.data")).unwrap();
+    symlink("nowhere", folder.join("dangling.vec")).unwrap();
+    std::fs::write(folder.join("good.vec"), "== a\n    r0 = 1\n    exit\nr0: 1\n").unwrap();
+    let suite = Suite::load(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(suite.cases.len(), 1);
+    let errors = unreadable(&suite);
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[1].ends_with("endless.data: not a regular file"), "{errors:?}");
+    assert!(errors[2].ends_with(&format!("large.vec: more than {MAX_FILE} bytes")), "{errors:?}");
 }

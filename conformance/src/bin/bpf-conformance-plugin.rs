@@ -1,6 +1,6 @@
 //! softbpf behind the plugin protocol of the public bpf_conformance suite; see [`softbpf_conformance::plugin`].
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: bpf-conformance-plugin [\"hex memory\"] [--engine interpreter|jit] [--program HEX] [--elf]
@@ -10,13 +10,31 @@ Runs a BPF program and prints r0 in hex. The program comes as hex bytes on stand
 Helper 5 gives back its first argument. Shifts by immediates out of range are masked, as RFC 9669 has it.
 ";
 
+/// Most bytes of standard input: the longest program has 8 MB, three characters a byte.
+const MAX_INPUT: usize = 64 << 20;
+
+/// A reader that may not give more than so many bytes.
+struct Limited<R> {
+    inner: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let too_much = || std::io::Error::other(format!("more than {MAX_INPUT} bytes"));
+        self.left = self.left.checked_sub(count).ok_or_else(too_much)?;
+        Ok(count)
+    }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
         let _ = std::io::stdout().write_all(USAGE.as_bytes());
         return ExitCode::SUCCESS;
     }
-    match softbpf_conformance::plugin::serve(args, std::io::stdin()) {
+    match softbpf_conformance::plugin::serve(args, Limited { inner: std::io::stdin(), left: MAX_INPUT }) {
         Ok(r0) if writeln!(std::io::stdout(), "{r0:x}").is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
