@@ -104,9 +104,169 @@ fn mistakes_have_file_line_and_column() {
             "t.vec:2:5: expected an opcode, then any of dst=, src=, off= and imm=, found \"1 foo=2\"",
         ),
         ("== a\n    exit\nrules: none\nr0: 1", "t.vec:3:8: expected `mask shifts`, found \"none\""),
+        (
+            "== a\nagain:\n    exit\nr0: 1",
+            "t.vec:2:1: unknown directive \"again\"; if it is a label: labels are indented, as instructions are",
+        ),
+        (
+            "== a\n    exit\nr0: 1\nfuel: 100000001",
+            "t.vec:4:7: expected at most the 100000000 instructions that every run has, found \"100000001\"",
+        ),
     ] {
         assert_eq!(vectors::parse("t.vec", text).unwrap_err().to_string(), expected, "{text:?}");
     }
+}
+
+#[test]
+fn tables_have_no_loose_ends() {
+    let bar = "expected a bar with blanks around it at the end of the row, found";
+    let head = "== {a}\n    r0 = {a}\n    exit\n";
+    for (text, expected) in [
+        ("| a | r0 |\n| 1 | 1", format!("5:7: {bar} \"1\"")),
+        ("| a | r0\n| 1 | 1 |", format!("4:7: {bar} \"r0\"")),
+        ("| a | r0 |\n| 1 | 1|", format!("5:7: {bar} \"1|\"")),
+        ("|\n|\nr0: 1", format!("4:2: {bar} \"\"")),
+        ("| a | r0 |\n| 1 | 1 |\n\n| 2 | 2 |", two_tables(7)),
+        ("| a | r0 |\n| 1 | 1 |\nfuel: 9\n| 2 | 2 |", two_tables(7)),
+        ("| a: 1 | a: 2 |\n| - | - |", "5:1: the row gives no case".into()),
+        ("each a:\nr0: 1", "4:1: the each line gives no case".into()),
+        ("each : 1\nr0: 1", "4:1: unknown directive \"each\"".into()),
+        ("| a | b | r0 |\n| 1 | 2 | 1 |", "4:7: nothing uses {b}".into()),
+        ("| a: 1 | b: 2 |\n| 1 | 2 |", "4:10: nothing uses {b}".into()),
+        ("each a: 1\neach b: 1\nr0: 1", "5:1: nothing uses {b}".into()),
+        ("| a | a | r0 |\n| 1 | 2 | 1 |", "4:7: a is given twice".into()),
+        ("| r0 | a | r0 |\n| 1 | 2 | 1 |", "4:12: r0 is given twice".into()),
+        ("| a: 1 | a: 1 |\n| 1 | 1 |", "4:10: a: 1 is given twice".into()),
+        ("| a: 1 | a |\n| 1 | 1 |", "4:10: a is given twice".into()),
+        ("| a: 1 | r0 |\n| 1 | 1 |", "4:10: r0 is given twice".into()),
+        ("| a | r0 |\n| 1 | 1 |\neach a: 1", "6:1: a is given twice".into()),
+        ("each a: 1\neach a: 2\nr0: 1", "5:1: a is given twice".into()),
+        ("each a a: 1 2\nr0: 1", "4:1: a is given twice".into()),
+        ("each a: 1 1\nr0: 1", "4:1: 1 is given twice".into()),
+    ] {
+        let error = vectors::parse("t.vec", &format!("{head}{text}\n")).unwrap_err().to_string();
+        assert_eq!(error, format!("t.vec:{expected}"), "{text:?}");
+    }
+    // Comments may stand between rows, and a column that only the title names is used.
+    assert_eq!(cases("== {a}\n    exit\n| a | r0 |\n# of it\n| 1 | 1 |\n| 2 | 2 |\n").len(), 2);
+    assert!(vectors::parse("t.vec", "== x\n    r0 = {a}\neach a b: 1\nr0: {b}").is_err());
+}
+
+fn two_tables(line: usize) -> String {
+    format!("{line}:1: two tables in one case; a table has no blank line or other line between its rows")
+}
+
+#[test]
+fn what_contradicts_is_refused() {
+    for (text, expected) in [
+        ("    exit\nprogram: main\n    exit\nr0: 1", "3:10: program main is given twice"),
+        ("program: f\n    exit\nprogram: f\n    exit\nr0: 1", "4:10: program f is given twice"),
+        ("    exit\nreject: empty at 0\nafter: 00", "4:8: a case that is rejected has no after"),
+        ("    exit\nreject: empty at 0\ninstructions: 1", "4:15: a case that is rejected has no instructions"),
+        ("    slot 256\nr0: 1", "2:5: expected an opcode of 8 bits, found \"256\""),
+        ("    slot 7 dst=16\nr0: 1", "2:5: expected a dst from 0 to 15, found \"16\""),
+        ("    slot 7 src=-1\nr0: 1", "2:5: expected a src from 0 to 15, found \"-1\""),
+        ("    slot 7 off=65536\nr0: 1", "2:5: expected an off of 16 bits, found \"65536\""),
+        ("    slot 7 off=-32769\nr0: 1", "2:5: expected an off of 16 bits, found \"-32769\""),
+        ("    slot 7 imm=0x100000000\nr0: 1", "2:5: expected an imm of 32 bits, found \"0x100000000\""),
+        ("    slot 7 imm=-0x80000001\nr0: 1", "2:5: expected an imm of 32 bits, found \"-0x80000001\""),
+        ("    slot 7 imm=1 imm=1\nr0: 1", "2:5: imm is given twice"),
+    ] {
+        let error = vectors::parse("t.vec", &format!("== a\n{text}\n")).unwrap_err().to_string();
+        assert_eq!(error, format!("t.vec:{expected}"), "{text:?}");
+    }
+    let ends = "    slot 0xff dst=15 src=15 off=-32768 imm=-0x80000000\n    slot 0 off=0xffff imm=0xffffffff\n";
+    let bytes = cases(&format!("== a\n{ends}r0: 1\n"))[0].bytes().to_vec();
+    assert_eq!(bytes, [0xff, 0xff, 0, 0x80, 0, 0, 0, 0x80, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+}
+
+#[test]
+fn small_files_cannot_ask_for_much() {
+    let values = |count: usize| (0..count).map(|value| value.to_string()).collect::<Vec<_>>().join(" ");
+    let thousand = format!("each a: {}\n", values(1000));
+    let title: String = ('a'..='p').map(|name| format!("{{{name}}}")).collect();
+    let eaches: String = ('a'..='i').map(|name| format!("each {name}: {}\n", values(10))).collect();
+    let cell = "x".repeat(60_000);
+    let bytes = "    bytes b7*8000000\n".repeat(1000);
+    let columns = |count: usize| format!("|{}\n", " r0 |".repeat(count));
+    for (what, text, expected) in [
+        (
+            "arrangements",
+            format!("== {title}\n exit\neach a b c d e f g h i j: {}\nr0: 1\n", values(12)),
+            "1:1: more than 100000 cases",
+        ),
+        ("product", format!("== {title}\n exit\n{eaches}r0: 1\n"), "1:1: more than 100000 cases"),
+        ("blocks", "== a\n exit\nr0: 1\n".repeat(100_001), "300001:1: more than 100000 cases"),
+        ("rows of cases", format!("== {{a}}\n exit\nr0: 1\n{thousand}\n").repeat(101), "501:1: more than 100000 cases"),
+        (
+            "filled line",
+            format!("== x\n    {}\n| a | r0 |\n| {cell} | 1 |\n", "{a}".repeat(20_000)),
+            "2:9: more than 65536 bytes in a line with its values",
+        ),
+        (
+            "long line",
+            format!("== x\n    {}\nr0: 1\n", "{a}".repeat(200_000)),
+            "2:65537: more than 65536 bytes in a line",
+        ),
+        (
+            "memory",
+            format!("== {{a}}\n exit\nmemory: 00*9000000\n{thousand}r0: 1\n"),
+            "3:9: more than 25165824 bytes in all cases",
+        ),
+        ("bytes", format!("== a\n{bytes}r0: 1\n"), "3:1: more than 25165824 bytes in all cases"),
+        (
+            "bytes of cases",
+            format!("== {{a}}\n    bytes b7*8000000\n{thousand}r0: 1\n"),
+            "2:5: more than 25165824 bytes in all cases",
+        ),
+        (
+            "repeats",
+            format!("== {{a}}\n    repeat 1000000: exit\n{thousand}r0: 1\n"),
+            "2:1: more than 25165824 bytes in all cases",
+        ),
+        (
+            "repeated nothing",
+            format!("== {{a}}\n    repeat 1000000:\n    exit\n{thousand}r0: 1\n"),
+            "2:1: more than 25165824 bytes in all cases",
+        ),
+        (
+            "repeated text",
+            format!("== a\n    repeat 1000000: # {cell}\nr0: 1\n"),
+            "2:1: more than 25165824 bytes in all cases",
+        ),
+        (
+            "titles",
+            format!("== {{a}} {cell}\n    exit\n{thousand}{}r0: 1\n", "each b: 0 1\n").replace("exit", "r0 = {b}"),
+            "1:1: more than 25165824 bytes in all cases",
+        ),
+        ("eaches", format!("== a\n exit\n{}", "each a: 1\n".repeat(100_000)), "19:1: more than 16 each lines"),
+        (
+            "programs",
+            format!("== a\n{}", (0..100_000).map(|name| format!("program: {name}\n")).collect::<String>()),
+            "66:1: more than 64 programs",
+        ),
+        ("columns", format!("== a\n exit\n{}", columns(10_000)), "3:323: more than 64 columns in a table"),
+        (
+            "rows",
+            format!("== a\n exit\n| r0 |\n{}", "| 1 |\n".repeat(1_000_000)),
+            "10004:1: more than 10000 rows in a table",
+        ),
+    ] {
+        let error = vectors::parse("t.vec", &text).unwrap_err().to_string();
+        assert_eq!(error, format!("t.vec:{expected}"), "{what}");
+    }
+}
+
+#[test]
+fn titles_of_our_own_are_unique_in_their_files() {
+    let suite = Suite::own();
+    assert_eq!(unreadable(&suite), [""; 0]);
+    let mut seen = std::collections::HashMap::new();
+    let again = suite.cases.iter().filter_map(|case| {
+        let first = seen.insert((&case.file, &case.title), case.line)?;
+        Some(format!("{}:{first} and {}: {}", case.file, case.line, case.title))
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
@@ -169,4 +329,13 @@ fn only_regular_files_of_a_limited_size_are_read() {
     assert_eq!(errors.len(), 3, "{errors:?}");
     assert!(errors[1].ends_with("endless.data: not a regular file"), "{errors:?}");
     assert!(errors[2].ends_with(&format!("large.vec: more than {MAX_FILE} bytes")), "{errors:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_plugin_does_not_read_without_end() {
+    let mut plugin = std::process::Command::new(env!("CARGO_BIN_EXE_bpf-conformance-plugin"));
+    let output = plugin.stdin(std::fs::File::open("/dev/zero").unwrap()).output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "the program cannot be read: more than 67108864 bytes\n");
 }

@@ -10,11 +10,9 @@ use softbpf::insn::Imm64;
 use softbpf::text::parse::{Reference, parse_with};
 
 use super::error::{At, VectorErrorKind};
+use super::limits::{Budget, LINE_COST, MAX_LINES, too_many};
 use super::value::Value;
 use crate::case::PROGRAM_ARRAY;
-
-/// Most lines of a program once they are repeated: more than the structural check allows.
-const MAX_LINES: usize = 1_100_000;
 
 /// Bytes that stand in the program where the assembler was given something else.
 struct Patch {
@@ -22,8 +20,8 @@ struct Patch {
     bytes: Vec<u8>,
 }
 
-#[derive(Default)]
-struct Source {
+struct Source<'b> {
+    budget: &'b mut Budget,
     text: String,
     /// Line of the file of each line of `text`.
     lines: Vec<usize>,
@@ -33,15 +31,16 @@ struct Source {
 }
 
 /// The bytecode of a program: its lines, with their numbers, all values put in.
-pub(super) fn assemble(lines: &[(usize, String)]) -> Result<Vec<u8>, At> {
-    let mut source = Source::default();
+pub(super) fn assemble(lines: &[(usize, String)], budget: &mut Budget) -> Result<Vec<u8>, At> {
+    let mut source =
+        Source { budget, text: String::new(), lines: Vec::new(), patches: Vec::new(), pending: Vec::new() };
     for (number, line) in lines {
         source.line(*number, line)?;
     }
     source.bytecode()
 }
 
-impl Source {
+impl Source<'_> {
     fn line(&mut self, number: usize, line: &str) -> Result<(), At> {
         let indent = line.len() - line.trim_start().len();
         let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
@@ -54,24 +53,31 @@ impl Source {
                 self.repeat(number, value(times).size()?, line)
             }
             "slot" => self.bytes(number, slot(&value(rest))?),
-            "bytes" => self.bytes(number, value(rest).bytes()?),
+            "bytes" => {
+                let bytes = value(rest).bytes(self.budget)?;
+                self.bytes(number, bytes)
+            }
             _ => self.repeat(number, 1, line),
         }
     }
 
-    fn push(&mut self, number: usize, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
-        self.lines.push(number);
+    /// The line so many times. Counted before any is there.
+    fn push(&mut self, number: usize, times: usize, line: &str) -> Result<(), At> {
+        if self.lines.len().saturating_add(times) > MAX_LINES {
+            return Err(too_many(number, 1, MAX_LINES, "instructions"));
+        }
+        self.budget.take(number, 1, times.saturating_mul(LINE_COST.max(line.len() + 1)))?;
+        for _ in 0..times {
+            self.text.push_str(line);
+            self.text.push('\n');
+            self.lines.push(number);
+        }
+        Ok(())
     }
 
     fn repeat(&mut self, number: usize, times: usize, line: &str) -> Result<(), At> {
         self.flush(number)?;
-        if self.lines.len().saturating_add(times) > MAX_LINES {
-            return Err(At::new(number, 1, VectorErrorKind::TooMany(MAX_LINES)));
-        }
-        (0..times).for_each(|_| self.push(number, line));
-        Ok(())
+        self.push(number, times, line)
     }
 
     fn bytes(&mut self, number: usize, bytes: Vec<u8>) -> Result<(), At> {
@@ -90,8 +96,8 @@ impl Source {
             return Ok(());
         }
         let label = format!(".bytes.{}", self.patches.len());
-        self.push(number, &format!("{label}:"));
-        (0..bytes.len() / SLOT_BYTES).for_each(|_| self.push(number, "exit"));
+        self.push(number, 1, &format!("{label}:"))?;
+        self.push(number, bytes.len() / SLOT_BYTES, "exit")?;
         self.patches.push(Patch { label, bytes });
         Ok(())
     }
@@ -119,23 +125,42 @@ impl Source {
     }
 }
 
+/// The fields of a slot, in the order of [`FIELDS`].
+const FIELDS: [&str; 4] = ["dst", "src", "off", "imm"];
+
 /// `0x07 dst=1 src=2 off=3 imm=4`.
 fn slot(fields: &Value) -> Result<Vec<u8>, At> {
     let mut words = fields.text.split_whitespace();
-    let field = |text: &str| Value { text: text.to_owned(), ..fields.clone() }.number();
-    let expected =
-        || At::expected(fields.line, fields.column, "an opcode, then any of dst=, src=, off= and imm=", &fields.text);
-    let opcode = field(words.next().ok_or_else(expected)?)? as u8;
+    let at = |text: &str| Value { text: text.to_owned(), ..fields.clone() };
+    let expected = || fields.expected("an opcode, then any of dst=, src=, off= and imm=");
+    // Signed or a bit pattern: so many bits of either.
+    let field = |text: &str, bits: u32, signed: bool, range: &'static str| {
+        let value = at(text);
+        let number = value.number()?;
+        let negative = (number as i64).wrapping_neg() as u64;
+        let fits = number < 1 << bits || signed && number > 1 << 63 && negative <= 1 << (bits - 1);
+        if fits { Ok(number) } else { Err(value.expected(range)) }
+    };
+    let opcode = field(words.next().ok_or_else(expected)?, 8, false, "an opcode of 8 bits")? as u8;
     let mut bytes = vec![opcode, 0, 0, 0, 0, 0, 0, 0];
+    let mut given = [false; FIELDS.len()];
     for word in words {
         let (name, number) = word.split_once('=').ok_or_else(expected)?;
-        let number = field(number)?;
+        let index = FIELDS.iter().position(|&field| field == name).ok_or_else(expected)?;
+        if std::mem::replace(&mut given[index], true) {
+            return Err(At::new(fields.line, fields.column, VectorErrorKind::Duplicate(name.to_owned())));
+        }
         match name {
-            "dst" => bytes[1] |= number as u8 & 0xf,
-            "src" => bytes[1] |= (number as u8) << 4,
-            "off" => bytes[2..4].copy_from_slice(&(number as u16).to_le_bytes()),
-            "imm" => bytes[4..8].copy_from_slice(&(number as u32).to_le_bytes()),
-            _ => return Err(expected()),
+            "dst" => bytes[1] |= field(number, 4, false, "a dst from 0 to 15")? as u8,
+            "src" => bytes[1] |= (field(number, 4, false, "a src from 0 to 15")? as u8) << 4,
+            "off" => {
+                let off = field(number, 16, true, "an off of 16 bits")? as u16;
+                bytes[2..4].copy_from_slice(&off.to_le_bytes());
+            }
+            _ => {
+                let imm = field(number, 32, true, "an imm of 32 bits")? as u32;
+                bytes[4..8].copy_from_slice(&imm.to_le_bytes());
+            }
         }
     }
     Ok(bytes)

@@ -41,14 +41,22 @@ pub enum VectorErrorKind {
     CellCount { expected: usize, found: usize },
     #[error("a table needs a row")]
     NoRows,
-    #[error("two tables in one case")]
+    #[error("two tables in one case; a table has no blank line or other line between its rows")]
     TwoTables,
     #[error("there is no map or data named {0:?}")]
     UnknownSymbol(String),
     #[error("bytes that are not whole slots must be the last")]
     CutInside,
-    #[error("more than {0} instructions")]
-    TooMany(usize),
+    #[error("more than {most} {what}")]
+    TooMany { most: usize, what: &'static str },
+    #[error("unknown directive {0:?}; if it is a label: labels are indented, as instructions are")]
+    NotIndented(String),
+    #[error("{0} gives no case")]
+    Empty(String),
+    #[error("nothing uses {{{0}}}")]
+    Unused(String),
+    #[error("a case that is rejected has no {0}")]
+    BesideReject(String),
     #[error("{0}")]
     Assembly(#[from] ParseErrorKind),
     #[error("{0}")]

@@ -1,10 +1,8 @@
 //! Values of a case: numbers, bytes, traps and reasons.
 
 use super::error::At;
+use super::limits::{Budget, MAX_BYTES};
 use crate::case::{End, REASONS, TRAP_NAMES};
-
-/// Most bytes of a value: more than the longest program has.
-const MAX_BYTES: usize = 9_000_000;
 
 /// A value with the place that it stands at.
 #[derive(Debug, Clone)]
@@ -15,7 +13,7 @@ pub(super) struct Value {
 }
 
 impl Value {
-    fn expected(&self, expected: &'static str) -> At {
+    pub(super) fn expected(&self, expected: &'static str) -> At {
         At::expected(self.line, self.column, expected, &self.text)
     }
 
@@ -43,7 +41,7 @@ impl Value {
     }
 
     /// Bytes: pairs of hex digits, with or without blanks between them; `00*16` is sixteen times the same.
-    pub(super) fn bytes(&self) -> Result<Vec<u8>, At> {
+    pub(super) fn bytes(&self, budget: &mut Budget) -> Result<Vec<u8>, At> {
         let mut bytes = Vec::new();
         for word in self.text.split_whitespace() {
             let error = || self.expected("bytes: pairs of hex digits, or 00*16");
@@ -55,6 +53,7 @@ impl Value {
             if unit.len().saturating_mul(times) + bytes.len() > MAX_BYTES {
                 return Err(self.expected("fewer bytes"));
             }
+            budget.take(self.line, self.column, unit.len() * times)?;
             bytes.extend(unit.repeat(times));
         }
         Ok(bytes)
