@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::helpers::Stop;
 use crate::insn::Insn;
 use crate::machine::Machine;
 use crate::outcome::Trap;
@@ -57,6 +58,24 @@ pub struct Step<'s> {
 
 /// Called before every instruction.
 pub type StepHook<'h> = &'h mut dyn FnMut(&Step<'_>);
+
+/// What a helper may ask of the engine that called it.
+///
+/// Whoever runs a program implements it, and gives itself to [`Machine::call_helper`].
+pub trait Caller {
+    /// Calls the function of the running program at guest code address `function` (what a 64-bit immediate load of
+    /// [`crate::insn::Imm64::Code`] gives), one stack frame deeper, with `args` in `r1` to `r5`, 0 in the other registers
+    /// and the new frame's top in `r10`; its `r0`.
+    ///
+    /// Instructions executed there count against the run's budget. A tail call there replaces the function, and its
+    /// return ends the call. Afterwards the run stands as before: registers, frame, program, what is left of
+    /// `may_goto`'s budget; also after an error.
+    ///
+    /// # Errors
+    /// [`Stop::Trap`] when there is no such function ([`crate::TrapKind::BadCallTarget`]) or no frame left
+    /// ([`crate::TrapKind::TooDeep`]); [`Stop::Ended`] when the function trapped.
+    fn call_back(&mut self, machine: &mut Machine, function: u64, args: [u64; 5]) -> Result<u64, Stop>;
+}
 
 /// Runs programs. See the module's header for what it owes.
 pub trait Engine: fmt::Debug + Send {

@@ -3,12 +3,14 @@
 //! Guest memory is reached through checked views only: an argument that points where the program may not go is
 //! a trap that names helper and argument. How large the memory behind an argument is, the helper's row says.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
 use super::table::{ArgKind, HelperRow};
 use super::{Stop, helper_name};
+use crate::engine::Caller;
 use crate::machine::Machine;
 use crate::map_spec::MapType;
 use crate::maps::{Map, MapHandle};
@@ -20,12 +22,18 @@ use crate::world::World;
 pub const MAX_STRING: u64 = 4096;
 
 /// A helper call in progress. Arguments are numbered from 0.
-#[derive(Debug)]
 pub struct Call<'m> {
     pub(super) machine: &'m mut Machine,
+    pub(super) caller: &'m mut dyn Caller,
     pub(super) number: i32,
     pub(super) row: Option<&'static HelperRow>,
     pub(super) args: [u64; 5],
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("number", &self.number).field("args", &self.args).finish_non_exhaustive()
+    }
 }
 
 impl Call<'_> {
@@ -157,6 +165,15 @@ impl Call<'_> {
             Some(end) => Ok(String::from_utf8_lossy(&bytes[..end]).into_owned()),
             None => Err(self.bad_argument(index, ArgumentProblem::UnterminatedString { addr })),
         }
+    }
+
+    /// Calls a function of the running program, as helpers that take one ([`ArgKind::Function`]) do: `function` is its
+    /// guest address, `args` are its `r1` to `r5`; its `r0`.
+    ///
+    /// # Errors
+    /// A trap, to be passed on: there is no such function, no stack frame left, or the function trapped.
+    pub fn call_back(&mut self, function: u64, args: [u64; 5]) -> Result<u64, Stop> {
+        self.caller.call_back(self.machine, function, args)
     }
 
     /// Stops the program with a reason, for mocks that find something they must not see.

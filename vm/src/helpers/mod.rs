@@ -21,10 +21,10 @@ use std::sync::LazyLock;
 
 pub use call::Call;
 
-use crate::engine::ProgramId;
+use crate::engine::{Caller, ProgramId};
 use crate::errno::Errno;
 use crate::machine::Machine;
-use crate::outcome::TrapKind;
+use crate::outcome::{Trap, TrapKind};
 
 /// What a helper wants instead of a plain value in `r0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Stop {
     Trap(Box<TrapKind>),
     /// The current function replaced by this program.
     TailCall(ProgramId),
+    /// The program stopped, by a trap in a function that the helper has called back. It says where.
+    Ended(Box<Trap>),
 }
 
 impl Stop {
@@ -114,26 +116,26 @@ pub(crate) fn helper_name(number: i32) -> String {
 }
 
 /// Calls a helper for a program: its mock if it has one, else its implementation.
-pub(crate) fn call(machine: &mut Machine, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+pub(crate) fn call(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
     let row = table::by_number(number);
     let record = machine.helpers_mut().log.begin(number, args);
     let result = match machine.helpers_mut().take_mock(number) {
         Some(Mock { body: Some(mut body) }) => {
-            let mut call = Call { machine, number, row, args };
+            let mut call = Call { machine, caller, number, row, args };
             let result = call.check().and_then(|()| body(&mut call));
             machine.helpers_mut().mocks.insert(number, Mock { body: Some(body) });
             result
         }
         Some(Mock { body: None }) => Err(Stop::trap(TrapKind::MockReentered { helper: helper_name(number).into() })),
         None => match usize::try_from(number).ok().and_then(|number| BODIES.get(number)).copied().flatten() {
-            Some(body) => body(&mut Call { machine, number, row, args }),
+            Some(body) => body(&mut Call { machine, caller, number, row, args }),
             None => Err(Stop::trap(TrapKind::NoHelper { number, name: row.map(|row| row.name) })),
         },
     };
     let ret = match &result {
         Ok(value) => Some(*value),
         Err(Stop::Errno(errno)) => Some(errno.ret()),
-        Err(Stop::Trap(_) | Stop::TailCall(_)) => None,
+        Err(Stop::Trap(_) | Stop::TailCall(_) | Stop::Ended(_)) => None,
     };
     machine.helpers_mut().log.end(number, record, ret);
     result

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) frames: [Frame; MAX_FRAMES as usize],
     /// Callers in `frames`.
     pub(super) depth: u32,
+    /// Execution is done when the function at this depth returns: 0, or that of a function which a helper calls back.
+    pub(super) floor: u32,
     /// The most that `depth` has been.
     pub(super) deepest: u32,
     /// What is left of this frame's `may_goto` budget.
@@ -64,7 +66,7 @@ impl State {
 /// Why the loop was left. `pc` is behind the instruction that left it, but where said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// The entry program returned.
+    /// The entry program returned, or the function that a helper has called back.
     Done,
     /// A function returned to another program, whose tail call it replaced.
     Return,
@@ -318,10 +320,10 @@ impl State {
         regs[10] = top;
     }
 
-    /// Leaves the current frame; the caller, or `None` when the entry program returns.
+    /// Leaves the current frame; the caller, or `None` when the function at the floor returns, whose frame stays open.
     #[inline(always)]
     pub(super) fn ret(&mut self, regs: &mut Registers, view: &mut View<'_>) -> Option<Frame> {
-        if self.depth == 0 {
+        if self.depth <= self.floor {
             return None;
         }
         view.pop_frame(self.depth);

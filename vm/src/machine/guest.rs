@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::context::ETHERNET_HEADER;
-use crate::engine::ProgramId;
+use crate::engine::{Caller, ProgramId};
 use crate::helpers::Stop;
 use crate::insn::{Imm64, Insn};
 use crate::outcome::{SourceLine, Trap, TrapKind};
@@ -50,12 +50,12 @@ impl Machine {
         if offset % 8 == 0 { code.index_at(usize::try_from(offset / 8).ok()?) } else { None }
     }
 
-    /// Calls a helper, or its mock.
+    /// Calls a helper, or its mock; `caller` is what runs the program, and is asked for calls back into it.
     ///
     /// # Errors
     /// What the helper wants of the engine instead of a value in `r0`: see [`Stop`].
-    pub fn call_helper(&mut self, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
-        crate::helpers::call(self, number, args)
+    pub fn call_helper(&mut self, caller: &mut dyn Caller, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+        crate::helpers::call(self, caller, number, args)
     }
 
     /// What is to be said of a tail call to a program that cannot be run.

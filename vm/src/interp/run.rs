@@ -1,0 +1,306 @@
+//! The driver of one run: calls the hot loop, and does what makes it return.
+
+use std::sync::Arc;
+
+use super::exec::{self, Leave, MAY_GOTO_LOOPS, Registers, State};
+use super::{Flat, Interpreter};
+use crate::engine::{Caller, ProgramId, Step, StepHook};
+use crate::errno::Errno;
+use crate::helpers::Stop;
+use crate::insn::{Callee, Imm64, Insn, PacketOffset, Reg, Size};
+use crate::machine::Machine;
+use crate::outcome::{Trap, TrapKind};
+use crate::program::Program;
+
+/// One run in progress.
+pub(super) struct Run<'r, 'h> {
+    pub(super) interpreter: &'r mut Interpreter,
+    /// The program that runs.
+    pub(super) flat: Arc<Flat>,
+    pub(super) regs: Registers,
+    pub(super) state: State,
+    pub(super) hook: Option<StepHook<'h>>,
+    pub(super) tail_calls: u32,
+}
+
+/// What executing one instruction by its typed form came to.
+enum Next {
+    /// Go on behind it.
+    Continue,
+    /// The function returns this `r0`.
+    Return(u64),
+}
+
+impl Run<'_, '_> {
+    /// Runs until the function at the floor returns; its `r0`.
+    pub(super) fn run(&mut self, machine: &mut Machine) -> Result<u64, Box<Trap>> {
+        let mut careful = self.hook.is_some();
+        loop {
+            careful |= machine.memory.view().tracking();
+            // Instructions that cannot be told apart by distance any more are counted one by one.
+            careful |= self.state.used().saturating_add(self.flat.single.len() as i64) > self.state.budget;
+            match self.exec(machine, careful) {
+                Leave::Done => return Ok(self.regs[0]),
+                Leave::Return => self.switch(machine, ProgramId(self.state.program))?,
+                Leave::Careful => careful = true,
+                Leave::OutOfFuel => {
+                    let kind = TrapKind::OutOfFuel { budget: self.state.budget.unsigned_abs() };
+                    return Err(self.trap(machine, kind, self.state.pc));
+                }
+                Leave::NoSlot => {
+                    return Err(self.trap_here(machine, machine.bad_program(ProgramId(self.state.program))));
+                }
+                Leave::TooDeep => return Err(self.trap_here(machine, TrapKind::TooDeep)),
+                Leave::Helper(number) => self.call_helper(machine, number)?,
+                Leave::Slow => {
+                    if let Next::Return(r0) = self.slow(machine)?
+                        && !self.return_early(machine, r0)?
+                    {
+                        return Ok(r0);
+                    }
+                }
+            }
+        }
+    }
+
+    fn exec(&mut self, machine: &mut Machine, careful: bool) -> Leave {
+        let (regs, state) = (&mut self.regs, &mut self.state);
+        if !careful {
+            return exec::exec::<false>(&self.flat.fused, regs, state, machine.memory.view(), &mut None);
+        }
+        let program = ProgramId(state.program);
+        let mut on_step;
+        let mut hook: Option<exec::Hook<'_>> = None;
+        let code = machine.program(program).map(Arc::clone);
+        if let (Some(callback), Some(code)) = (&mut self.hook, code) {
+            on_step = move |index: usize, regs: &Registers, depth: u32| {
+                if let (Some(insn), Some(slot)) = (code.code().insns().get(index), code.code().slot_of(index)) {
+                    callback(&Step { program, slot, insn, registers: &regs[..11], depth });
+                }
+            };
+            hook = Some(&mut on_step);
+        }
+        exec::exec::<true>(&self.flat.single, regs, state, machine.memory.view(), &mut hook)
+    }
+
+    /// Goes on in another program.
+    fn switch(&mut self, machine: &Machine, program: ProgramId) -> Result<(), Box<Trap>> {
+        match self.interpreter.flat(machine, program) {
+            Some(flat) => {
+                self.flat = flat;
+                Ok(())
+            }
+            None => Err(self.trap_here(machine, machine.bad_program(program))),
+        }
+    }
+
+    /// Goes on at the instruction with this index, of whichever program; what was executed stays counted.
+    fn go_to(&mut self, index: usize) {
+        self.state.base += self.state.pc as i64 - index as i64;
+        self.state.pc = index;
+    }
+
+    fn program<'m>(&self, machine: &'m Machine) -> Option<&'m Arc<Program>> {
+        machine.program(ProgramId(self.state.program))
+    }
+
+    /// The trap of the instruction that was executed last.
+    fn trap_here(&self, machine: &Machine, kind: TrapKind) -> Box<Trap> {
+        self.trap(machine, kind, self.state.pc.saturating_sub(1))
+    }
+
+    fn trap(&self, machine: &Machine, kind: TrapKind, index: usize) -> Box<Trap> {
+        let frames = &self.state.frames[..self.state.depth as usize];
+        let callers = frames.iter().map(|frame| (ProgramId(frame.program), frame.ret as usize - 1));
+        let mut registers = [0; 11];
+        registers.copy_from_slice(&self.regs[..11]);
+        machine.trap(kind, ProgramId(self.state.program), index, registers, callers)
+    }
+
+    fn call_helper(&mut self, machine: &mut Machine, number: i32) -> Result<(), Box<Trap>> {
+        let mut args = [0; 5];
+        args.copy_from_slice(&self.regs[1..6]);
+        match machine.call_helper(self, number, args) {
+            Ok(value) => self.regs[0] = value,
+            Err(Stop::Errno(errno)) => self.regs[0] = errno.ret(),
+            Err(Stop::Trap(kind)) => return Err(self.trap_here(machine, *kind)),
+            Err(Stop::Ended(trap)) => return Err(trap),
+            Err(Stop::TailCall(program)) => return self.tail_call(machine, program),
+        }
+        self.clobber();
+        Ok(())
+    }
+
+    /// RFC 9669 section 4.3: r1 to r5 are lost in a call. Every engine loses them to the same value.
+    fn clobber(&mut self) {
+        self.regs[1..6].fill(0);
+    }
+
+    /// Replaces the current function by a program; behind the limit, goes on behind the call.
+    fn tail_call(&mut self, machine: &mut Machine, program: ProgramId) -> Result<(), Box<Trap>> {
+        if self.tail_calls >= crate::machine::MAX_TAIL_CALLS {
+            self.regs[0] = Errno::EPERM.ret();
+            self.clobber();
+            return Ok(());
+        }
+        self.switch(machine, program)?;
+        self.tail_calls += 1;
+        self.go_to(0);
+        self.state.loops = MAY_GOTO_LOOPS;
+        self.state.program = program.0;
+        let context = self.regs[1];
+        let frame_pointer = self.regs[10];
+        self.regs = [0; 16];
+        self.regs[1] = context;
+        self.regs[10] = frame_pointer;
+        machine.fresh_frame(self.state.depth);
+        Ok(())
+    }
+
+    /// Executes the instruction before `pc` by its typed form.
+    fn slow(&mut self, machine: &mut Machine) -> Result<Next, Box<Trap>> {
+        let index = self.state.pc.saturating_sub(1);
+        let Some(insn) = self.program(machine).and_then(|program| program.code().insns().get(index)).copied() else {
+            return Ok(Next::Return(0));
+        };
+        match insn {
+            Insn::Load { .. }
+            | Insn::LoadAcquire { .. }
+            | Insn::Store { .. }
+            | Insn::StoreRelease { .. }
+            | Insn::Atomic { .. } => {
+                if let Some(registers) = self.regs.first_chunk_mut()
+                    && let Err(fault) = super::access(machine, &insn, registers)
+                {
+                    return Err(self.trap_here(machine, TrapKind::Memory(fault)));
+                }
+            }
+            Insn::LoadPacket { size, offset } => return self.load_packet(machine, size, offset),
+            Insn::Call(Callee::Reg(reg)) => self.call_register(machine, self.get(reg))?,
+            Insn::Call(Callee::Kfunc { btf_id, .. }) => {
+                let name = self.extern_name(machine, btf_id);
+                return Err(self.trap_here(machine, TrapKind::NoKfunc { name }));
+            }
+            Insn::LoadImm64 { value, .. } => return Err(self.trap_here(machine, self.unresolved(machine, value))),
+            Insn::Alu { .. }
+            | Insn::Neg { .. }
+            | Insn::MovSx { .. }
+            | Insn::End { .. }
+            | Insn::AddrSpaceCast { .. }
+            | Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Call(Callee::Helper(_) | Callee::Local(_))
+            | Insn::Exit => {}
+        }
+        Ok(Next::Continue)
+    }
+
+    fn unresolved(&self, machine: &Machine, value: Imm64) -> TrapKind {
+        match value {
+            Imm64::Variable { btf_id, .. } => TrapKind::NoExtern { name: self.extern_name(machine, btf_id) },
+            Imm64::MapFd(fd) | Imm64::MapIndex(fd) => TrapKind::NoMap { fd },
+            Imm64::MapValue { fd, offset } | Imm64::MapIndexValue { index: fd, offset } => {
+                TrapKind::NoMapValue { fd, offset }
+            }
+            Imm64::Value(target) => TrapKind::BadCallTarget { target },
+            Imm64::Code(off) => TrapKind::BadCallTarget { target: off as u64 },
+        }
+    }
+
+    fn extern_name(&self, machine: &Machine, index: i32) -> Arc<str> {
+        let externs = self.program(machine).map_or(&[][..], |program| program.externs());
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| externs.get(index))
+            .map_or_else(|| index.to_string().into(), |e| e.name.clone())
+    }
+
+    fn get(&self, reg: Reg) -> u64 {
+        self.regs[usize::from(reg.number())]
+    }
+
+    /// Returns `r0` from the current function, as if the instruction before `pc` were an `exit`; false when that
+    /// is the function at the floor.
+    fn return_early(&mut self, machine: &mut Machine, r0: u64) -> Result<bool, Box<Trap>> {
+        self.regs[0] = r0;
+        let Some(frame) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return Ok(false) };
+        self.go_to(frame.ret as usize);
+        if frame.program != self.state.program {
+            self.state.program = frame.program;
+            self.switch(machine, ProgramId(frame.program))?;
+        }
+        Ok(true)
+    }
+
+    fn load_packet(&mut self, machine: &Machine, size: Size, offset: PacketOffset) -> Result<Next, Box<Trap>> {
+        let mut registers = [0; 11];
+        registers.copy_from_slice(&self.regs[..11]);
+        let value = super::load_packet(machine, size, offset, &registers);
+        let value = value.map_err(|kind| self.trap_here(machine, kind))?;
+        self.clobber();
+        Ok(match value {
+            Some(value) => {
+                self.regs[0] = value;
+                Next::Continue
+            }
+            None => Next::Return(0),
+        })
+    }
+
+    /// `callx`: a function's address, or a helper's number.
+    fn call_register(&mut self, machine: &mut Machine, target: u64) -> Result<(), Box<Trap>> {
+        if let Some(index) = machine.code_at(ProgramId(self.state.program), target) {
+            let Some(top) = machine.memory.view().push_frame(self.state.depth + 1) else {
+                return Err(self.trap_here(machine, TrapKind::TooDeep));
+            };
+            self.state.call(&mut self.regs, self.state.pc, top);
+            self.go_to(index);
+            return Ok(());
+        }
+        match i32::try_from(target) {
+            Ok(number) => self.call_helper(machine, number),
+            Err(_) => Err(self.trap_here(machine, TrapKind::BadCallTarget { target })),
+        }
+    }
+
+    /// Closes the frames above `depth`.
+    pub(super) fn unwind(&mut self, machine: &mut Machine, depth: u32) {
+        while self.state.depth > depth {
+            machine.memory.view().pop_frame(self.state.depth);
+            self.state.depth -= 1;
+        }
+    }
+}
+
+/// A helper calls back: the same run goes on one frame deeper, until that function returns.
+impl Caller for Run<'_, '_> {
+    fn call_back(&mut self, machine: &mut Machine, function: u64, args: [u64; 5]) -> Result<u64, Stop> {
+        let State { program, pc, depth, floor, loops, .. } = self.state;
+        let Some(index) = machine.code_at(ProgramId(program), function) else {
+            return Err(Stop::trap(TrapKind::BadCallTarget { target: function }));
+        };
+        let Some(top) = machine.memory.view().push_frame(depth + 1) else {
+            return Err(Stop::trap(TrapKind::TooDeep));
+        };
+        let regs = self.regs;
+        self.state.call(&mut self.regs, pc, top);
+        self.state.floor = self.state.depth;
+        self.go_to(index);
+        self.regs = [0; 16];
+        self.regs[1..6].copy_from_slice(&args);
+        self.regs[10] = top;
+
+        let result = self.run(machine);
+
+        self.unwind(machine, depth);
+        self.go_to(pc);
+        self.regs = regs;
+        (self.state.floor, self.state.loops) = (floor, loops);
+        if self.state.program != program {
+            self.state.program = program;
+            self.switch(machine, ProgramId(program)).map_err(Stop::Ended)?;
+        }
+        result.map_err(Stop::Ended)
+    }
+}
