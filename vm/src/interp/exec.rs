@@ -57,6 +57,13 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Before the first instruction of a run.
+    pub(super) fn new(program: u32, budget: i64) -> State {
+        let loops = MAY_GOTO_LOOPS;
+        let frames = Default::default();
+        State { program, pc: 0, base: 0, frames, depth: 0, floor: 0, deepest: 0, loops, budget }
+    }
+
     /// Instructions executed.
     pub(super) fn used(&self) -> i64 {
         self.base + self.pc as i64

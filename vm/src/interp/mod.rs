@@ -3,7 +3,8 @@
 //!
 //! `flat` turns a program into slots, `pairs` says which are fused, `exec` is the hot loop, and `run` is the driver, which
 //! does what the loop cannot: calls helpers and is called back by them, switches programs, and executes by the typed form
-//! what the loop hands back (`access`: addresses that missed the fast path, legacy packet loads; `callx`).
+//! what the loop hands back (`access`: addresses that missed the fast path, legacy packet loads; `callx`). `handover` takes
+//! over what other engines began.
 
 #[macro_use]
 mod pairs;
@@ -11,13 +12,17 @@ mod pairs;
 mod access;
 mod exec;
 mod flat;
+mod handover;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 pub use access::{access, load_packet};
-use exec::{MAY_GOTO_LOOPS, Registers, State};
+use exec::{Registers, State};
 use flat::Slot;
+pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
 
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
@@ -74,22 +79,15 @@ impl Engine for Interpreter {
         let mut regs: Registers = [0; 16];
         regs[1..3].copy_from_slice(&entry.args);
         regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
-        let state = State {
-            program,
-            pc: 0,
-            base: 0,
-            frames: Default::default(),
-            depth: 0,
-            floor: 0,
-            deepest: 0,
-            loops: MAY_GOTO_LOOPS,
-            budget: i64::try_from(entry.budget).unwrap_or(i64::MAX / 2),
-        };
-        let mut run = Run { interpreter: self, flat, regs, state, hook, tail_calls: 0 };
+        let mut run = Run::new(self, flat, regs, State::new(program, budget(entry.budget)), hook);
         let ret = run.run(machine);
         let instructions = u64::try_from(run.state.used()).unwrap_or(0);
-        let (depth, deepest) = (run.state.depth, run.state.deepest);
-        machine.leave_frames(depth, deepest);
+        machine.leave_frames(run.state.depth, run.state.deepest);
         Finish { ret, instructions }
     }
+}
+
+/// A number of instructions as the hot loop counts them.
+fn budget(instructions: u64) -> i64 {
+    i64::try_from(instructions).unwrap_or(i64::MAX / 2)
 }

@@ -21,6 +21,9 @@ pub(super) struct Run<'r, 'h> {
     pub(super) state: State,
     pub(super) hook: Option<StepHook<'h>>,
     pub(super) tail_calls: u32,
+    /// The run is handed over when its budget ends, with this one.
+    #[cfg(test)]
+    pub(super) handed_over_with: Option<u64>,
 }
 
 /// What executing one instruction by its typed form came to.
@@ -31,7 +34,27 @@ enum Next {
     Return(u64),
 }
 
-impl Run<'_, '_> {
+impl<'r, 'h> Run<'r, 'h> {
+    /// A run that stands at `state`.
+    pub(super) fn new(
+        interpreter: &'r mut Interpreter,
+        flat: Arc<Flat>,
+        regs: Registers,
+        state: State,
+        hook: Option<StepHook<'h>>,
+    ) -> Run<'r, 'h> {
+        Run {
+            interpreter,
+            flat,
+            regs,
+            state,
+            hook,
+            tail_calls: 0,
+            #[cfg(test)]
+            handed_over_with: None,
+        }
+    }
+
     /// Runs until the function at the floor returns; its `r0`.
     pub(super) fn run(&mut self, machine: &mut Machine) -> Result<u64, Box<Trap>> {
         let mut careful = self.hook.is_some();
@@ -44,6 +67,10 @@ impl Run<'_, '_> {
                 Leave::Return => self.switch(machine, ProgramId(self.state.program))?,
                 Leave::Careful => careful = true,
                 Leave::OutOfFuel => {
+                    #[cfg(test)]
+                    if let Some(budget) = self.handed_over_with.take() {
+                        return self.hand_over(machine, budget);
+                    }
                     let kind = TrapKind::OutOfFuel { budget: self.state.budget.unsigned_abs() };
                     return Err(self.trap(machine, kind, self.state.pc));
                 }

@@ -500,6 +500,6 @@ impl Memory {
 }
 
 /// Guest address of a frame's lowest byte.
-fn frame_base(frame: u32) -> u32 {
+pub(crate) fn frame_base(frame: u32) -> u32 {
     STACK_TOP - frame * FRAME_STRIDE - STACK_FRAME
 }
