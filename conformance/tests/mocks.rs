@@ -54,3 +54,31 @@ fn a_value_that_a_map_does_not_have_has_no_address() -> TestResult {
         Ok(())
     })
 }
+
+#[test]
+fn a_machine_knows_what_is_mocked() -> TestResult {
+    try_on_every_engine(&program_with("exit", Vec::new()), |vm| {
+        let before = vm.mock_generation();
+        vm.mock("ktime_get_ns", |_| 0)?;
+        let mocked = vm.mock_generation();
+        assert!(vm.is_mocked(5) && !vm.is_mocked(6) && mocked != before);
+        vm.run("main", ())?;
+        assert_eq!(vm.mock_generation(), mocked);
+        vm.unmock("ktime_get_ns")?;
+        assert!(!vm.is_mocked(5) && vm.mock_generation() != mocked);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_machine_tells_maps_by_their_handles() -> TestResult {
+    let maps = ["one", "two"].map(|name| MapSpec::new(name, MapType::Array, 4, 8, 4));
+    try_on_every_engine(&program_with("r0 = two ll\n exit", maps.to_vec()), |vm| {
+        let handle = vm.run("main", ())?.ret.map_err(|trap| trap.to_string())?;
+        assert_eq!(vm.map_of_handle(handle), Some(1));
+        assert_eq!(vm.map_of_handle(handle + 1), None);
+        assert_eq!(vm.map_info(1).map(|map| &**map.name()), Some("two"));
+        assert!(vm.map_info(2).is_none());
+        Ok(())
+    })
+}

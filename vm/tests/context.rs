@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use softbpf::context::{Bytes, Context, ContextError, ContextKind, Packet, Placed, PtRegs};
-use softbpf::memory::{FaultKind, Memory};
+use softbpf::memory::{FaultKind, Memory, Permission};
 use softbpf::program_type::ProgramType;
 use softbpf::{Machine, Object, Outcome};
 
@@ -190,5 +190,26 @@ fn programs_refuse_what_they_do_not_take() -> TestResult {
         }
         assert!(Bytes(&[1, 2]).place(&mut memory, program_type).is_ok(), "{program_type}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_context_stands_at_the_same_address_whatever_the_packet() -> TestResult {
+    for program_type in [ProgramType::Xdp, ProgramType::SchedCls, ProgramType::FlowDissector, ProgramType::SocketFilter]
+    {
+        let contexts = [0, 1, 60, 9000].map(|len| Ok(place(&Packet::new(vec![0; len]), program_type)?.1.context));
+        let contexts = contexts.into_iter().collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        assert!(contexts.iter().all(|context| *context == contexts[0]), "{contexts:x?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_placed_packet_says_who_may_touch_it() -> TestResult {
+    let permission =
+        |program_type| Ok::<_, Box<dyn Error>>(place(&Packet::new(UDP), program_type)?.1.packet_permission);
+    assert_eq!(permission(ProgramType::Xdp)?, Some(Permission::ReadWrite));
+    assert_eq!(permission(ProgramType::CgroupSkb)?, Some(Permission::Read));
+    assert_eq!(permission(ProgramType::SocketFilter)?, None);
     Ok(())
 }

@@ -48,5 +48,5 @@ pub(super) fn place_bytes(memory: &mut Memory, bytes: &[u8], permission: Permiss
         .map_err(|_| MemoryError::ArenaFull { bytes: bytes.len() as u64, left: memory.left() })?;
     let addr = memory.allocate_for_run(ObjectKind::Context, size, permission)?;
     memory.put(addr, bytes);
-    Ok(Placed { args: [addr.into(), 0], context: (addr, size), packet: None })
+    Ok(Placed { args: [addr.into(), 0], context: (addr, size), ..Placed::default() })
 }

@@ -18,7 +18,7 @@ pub use packet::Packet;
 pub use pt_regs::{PtRegs, REGISTERS, UnknownRegister};
 
 use self::table::Row;
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Memory, MemoryError, Permission};
 use crate::program_type::ProgramType;
 
 /// What a laid-out context looks like to the machine.
@@ -30,6 +30,8 @@ pub struct Placed {
     pub context: (u32, u32),
     /// Address and size of the packet's bytes, if there is one.
     pub packet: Option<(u32, u32)>,
+    /// What the program may do with the packet's bytes; `None` when it sees them through helpers only.
+    pub packet_permission: Option<Permission>,
 }
 
 /// Why a context cannot be laid out.

@@ -70,35 +70,41 @@ impl Packet {
         self.bytes.get(end - 2..end).map_or(0, LittleEndian::read_u16)
     }
 
-    /// Places the bytes; address and size.
+    /// Places the bytes behind the context, whose address is thus the same for all packets; address and size.
     fn place_bytes(&self, memory: &mut Memory, permission: Option<Permission>) -> Result<(u32, u32), ContextError> {
         let too_long = MemoryError::ArenaFull { bytes: self.bytes.len() as u64, left: memory.left() };
         let size = u32::try_from(self.bytes.len()).map_err(|_| too_long)?;
         let room = size.checked_add(2 * ROOM).ok_or(too_long)?;
-        let start = memory.allocate_for_run(ObjectKind::Packet, room, Permission::Read)?;
-        let data = start + ROOM;
-        memory.revoke(start, room);
+        let data = memory.reserve_for_run(room)? + ROOM;
+        // Known by its bytes, not by the room around them.
+        memory.name(data, ObjectKind::Packet, size);
         if let Some(permission) = permission {
             memory.grant(data, size, permission);
         }
-        // Known by its bytes, not by the room around them.
-        memory.unname(start);
-        memory.name(data, ObjectKind::Packet, size);
         memory.put(data, &self.bytes);
         Ok((data, size))
     }
 
     fn xdp_md(&self, memory: &mut Memory, access: Option<Permission>) -> Result<Placed, ContextError> {
+        let mut bytes = [0; 4 * XDP_MD.len()];
+        let placed = place_bytes(memory, &bytes, Permission::Read)?;
         let packet @ (data, size) = self.place_bytes(memory, access)?;
         let fields: [u32; XDP_MD.len()] = [data, data + size, data, self.ifindex, self.queue, 0];
-        let mut bytes = [0; 4 * XDP_MD.len()];
         LittleEndian::write_u32_into(&fields, &mut bytes);
-        Ok(Placed { packet: Some(packet), ..place_bytes(memory, &bytes, Permission::Read)? })
+        memory.put(placed.context.0, &bytes);
+        Ok(Placed { packet: Some(packet), packet_permission: access, ..placed })
     }
 
     fn sk_buff(&self, memory: &mut Memory, column: Column, access: Option<Permission>) -> Result<Placed, ContextError> {
-        let packet @ (data, size) = self.place_bytes(memory, access)?;
+        let start = memory.reserve_for_run(sk_buff::SIZE as u32)?;
+        memory.name(start, ObjectKind::Context, sk_buff::SIZE as u32);
+        for field in sk_buff::FIELDS {
+            if let Some(permission) = field.permission(column) {
+                memory.grant(start + field.offset, field.size, permission);
+            }
+        }
         let flow_keys = if column == Column::Flow { self.place_flow_keys(memory)? } else { 0 };
+        let packet @ (data, size) = self.place_bytes(memory, access)?;
         let mut bytes = [0; sk_buff::SIZE];
         for (field, value) in [
             (sk_buff::LEN, size),
@@ -115,15 +121,13 @@ impl Packet {
         ] {
             field.put(&mut bytes, value);
         }
-        let placed = place_bytes(memory, &bytes, Permission::Read)?;
-        let (start, size) = placed.context;
-        memory.revoke(start, size);
-        for field in sk_buff::FIELDS {
-            if let Some(permission) = field.permission(column) {
-                memory.grant(start + field.offset, field.size, permission);
-            }
-        }
-        Ok(Placed { packet: Some(packet), ..placed })
+        memory.put(start, &bytes);
+        Ok(Placed {
+            args: [start.into(), 0],
+            context: (start, sk_buff::SIZE as u32),
+            packet: Some(packet),
+            packet_permission: access,
+        })
     }
 
     /// Places a `struct bpf_flow_keys` as `bpf_flow_dissect` hands it out: the network header comes next.

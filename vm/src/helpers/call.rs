@@ -184,7 +184,7 @@ impl Call<'_> {
     /// Index of the map that argument `index` points to.
     pub(super) fn map_index(&self, index: usize) -> Result<usize, Stop> {
         let value = self.arg(index);
-        self.machine.map_index(value).ok_or_else(|| self.bad_argument(index, ArgumentProblem::NotAMap { value }))
+        self.machine.map_of_handle(value).ok_or_else(|| self.bad_argument(index, ArgumentProblem::NotAMap { value }))
     }
 
     /// The map behind argument `index`, and the memory that its values are in.

@@ -237,15 +237,23 @@ struct Mock {
 #[derive(Default)]
 pub(crate) struct Helpers {
     mocks: BTreeMap<i32, Mock>,
+    /// Changes with every mock that is set or taken away.
+    pub(crate) generation: u64,
     log: Log,
 }
 
 impl Helpers {
     pub(crate) fn set_mock(&mut self, number: i32, body: MockBody) {
         self.mocks.insert(number, Mock { body: Some(body) });
+        self.generation += 1;
+    }
+
+    pub(crate) fn is_mocked(&self, number: i32) -> bool {
+        self.mocks.contains_key(&number)
     }
 
     pub(crate) fn remove_mock(&mut self, number: i32) {
+        self.generation += 1;
         self.mocks.remove(&number);
     }
 

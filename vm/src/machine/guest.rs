@@ -1,10 +1,11 @@
 //! The machine as engines see it: what guests' numbers mean, helper calls, stack frames, traps.
 
 use super::Machine;
-use crate::context::ETHERNET_HEADER;
+use crate::context::{ETHERNET_HEADER, Placed};
 use crate::engine::{Caller, ProgramId};
 use crate::helpers::Stop;
 use crate::insn::{Imm64, Insn};
+use crate::maps::Map;
 use crate::outcome::{SourceLine, Trap, TrapKind};
 
 /// What guests see as the address of a map: this plus its index times [`MAP_STRIDE`]. Never accessible.
@@ -16,8 +17,8 @@ const CODE_ADDRESSES: u64 = 0xffff_e000_0000_0000;
 const CODE_STRIDE: u64 = 1 << 24;
 
 impl Machine {
-    /// The map behind a guest's map pointer.
-    pub(crate) fn map_index(&self, handle: u64) -> Option<usize> {
+    /// Index of the map behind a guest's map pointer (what [`Machine::imm64`] gives for a map).
+    pub fn map_of_handle(&self, handle: u64) -> Option<usize> {
         let offset = handle.checked_sub(MAP_HANDLES)?;
         let index = usize::try_from(offset / MAP_STRIDE).ok()?;
         (offset % MAP_STRIDE == 0 && index < self.maps.len()).then_some(index)
@@ -48,6 +49,26 @@ impl Machine {
         let offset = addr.checked_sub(CODE_ADDRESSES + u64::from(program.0) * CODE_STRIDE)?;
         let code = self.program(program)?.code();
         if offset % 8 == 0 { code.index_at(usize::try_from(offset / 8).ok()?) } else { None }
+    }
+
+    /// A map by its index, to look at; `None` behind the last.
+    pub fn map_info(&self, index: usize) -> Option<&Map> {
+        self.maps.get(index)
+    }
+
+    /// How the context of this run, or of the last one, lies in guest memory.
+    pub fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
+    /// Whether a helper has a mock.
+    pub fn is_mocked(&self, number: i32) -> bool {
+        self.helpers.is_mocked(number)
+    }
+
+    /// A number that changes whenever a mock is set or taken away.
+    pub fn mock_generation(&self) -> u64 {
+        self.helpers.generation
     }
 
     /// Calls a helper, or its mock; `caller` is what runs the program, and is asked for calls back into it.

@@ -7,7 +7,7 @@ use super::error::MapError;
 use super::{Actor, Kind, PerfEventArray, ProgArray, RawEntry, RingBuf, StackTrace};
 use crate::errno::Errno;
 use crate::map_spec::{MapSpec, MapType};
-use crate::memory::Memory;
+use crate::memory::{Memory, Permission};
 
 /// One map of a machine. Its values are in the machine's [`Memory`], which every call gets.
 ///
@@ -107,6 +107,11 @@ impl Map {
     /// Whether each CPU has its own copy of a value.
     pub fn is_percpu(&self) -> bool {
         self.def.is_percpu()
+    }
+
+    /// What programs may do with its values.
+    pub fn permission(&self) -> Permission {
+        self.def.permission()
     }
 
     // The program side.

@@ -237,7 +237,7 @@ impl RingBuf {
     fn close(&self, memory: &mut Memory, position: u64, len: u32) {
         let addr = self.address(position);
         memory.unname(addr);
-        memory.revoke(addr, len);
+        memory.close(addr, len);
     }
 
     /// Guest address of the data of the record at `position`.

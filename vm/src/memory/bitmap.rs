@@ -49,6 +49,22 @@ impl Bitmap {
         None
     }
 
+    /// The last of the `len` bytes at `addr` whose bit is clear, as an offset from `addr`.
+    pub(super) fn last_clear(&self, addr: u32, len: u32) -> Option<u32> {
+        let mut left = len;
+        while left > 0 {
+            let bit = u64::from(addr) + u64::from(left) - 1;
+            // No object lies in the first words. The bit goes to the top of the word, with at least 57 from it down.
+            let word = self.word((bit >> 3).saturating_sub(7)) << (7 - (bit & 7));
+            let ones = word.leading_ones();
+            if ones < left.min(57) {
+                return Some(left - ones - 1);
+            }
+            left -= left.min(57);
+        }
+        None
+    }
+
     fn word(&self, byte: u64) -> u64 {
         let bytes = self.bits.get(byte as usize..).and_then(|bits| bits.first_chunk());
         bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))

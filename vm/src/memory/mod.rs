@@ -12,7 +12,11 @@
 mod bitmap;
 mod far;
 mod objects;
+#[cfg(test)]
+mod tests;
 mod view;
+
+use std::ops::Range;
 
 use bitmap::Bitmap;
 pub use far::FAR_START;
@@ -124,6 +128,7 @@ pub struct Memory {
     far: Far,
     run_zone: Zone,
     persistent: Zone,
+    generation: u64,
 }
 
 /// A range of the arena that is handed out upwards.
@@ -188,6 +193,7 @@ impl Memory {
             far: Far::default(),
             run_zone: Zone { start: run, next: run, end: persistent },
             persistent: Zone { start: persistent, next: persistent, end: size },
+            generation: 0,
         };
         for frame in 0..MAX_FRAMES {
             let row = Row { kind: ObjectKind::Stack { frame }, size: STACK_FRAME, stride: STACK_FRAME, count: 1 };
@@ -266,6 +272,14 @@ impl Memory {
         Ok(start)
     }
 
+    /// Room that lives until the next run starts, for objects that the caller names and grants.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub(crate) fn reserve_for_run(&mut self, size: u32) -> Result<u32, MemoryError> {
+        self.run_zone.take(size.into())
+    }
+
     /// Forgets the last run: its objects are revoked and zeroed, and so are the stack frames it used.
     pub(crate) fn start_run(&mut self) {
         let (start, used) = (self.run_zone.start as u32, (self.run_zone.next - self.run_zone.start) as u32);
@@ -273,7 +287,7 @@ impl Memory {
             while let Some(object) = self.objects.first_in(start, used) {
                 self.objects.remove(object);
             }
-            self.revoke(start, used);
+            self.close(start, used);
             self.zero(start, used);
             self.run_zone.next = self.run_zone.start;
         }
@@ -296,6 +310,10 @@ impl Memory {
             Permission::ReadWrite => (true, true),
             Permission::Write => (false, true),
         };
+        if permission != Permission::ReadWrite && u64::from(addr) >= self.persistent.start {
+            // The other half may have been open before.
+            self.generation += 1;
+        }
         self.readable.set(addr, size, read);
         self.writable.set(addr, size, write);
         if let Some(granted) = &mut self.granted {
@@ -314,6 +332,12 @@ impl Memory {
 
     /// Closes `size` bytes at `addr`.
     pub fn revoke(&mut self, addr: u32, size: u32) {
+        self.generation += 1;
+        self.close(addr, size);
+    }
+
+    /// Closes bytes that no [`Memory::window`] shows, or that all engines know to be gone: the last run's.
+    pub(crate) fn close(&mut self, addr: u32, size: u32) {
         self.readable.set(addr, size, false);
         self.writable.set(addr, size, false);
         if let Some(granted) = &mut self.granted {
@@ -332,6 +356,37 @@ impl Memory {
             return self.objects.nearest(addr, size);
         }
         self.far.nearest(addr, size)
+    }
+
+    // What engines may remember.
+
+    /// A number that changes whenever bytes stop being accessible that a [`Memory::window`] may have shown. What the
+    /// start of a run does to the objects of the last one is left out: windows of the run zone are good for one run.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The accessible bytes around `addr`: as many on both sides, inside its object, as are all open to such an access.
+    /// They stay so until the run ends or [`Memory::generation`] changes. `None` where the byte at `addr` is not open,
+    /// and for what opens and closes all the time: stack frames, ring buffer records, far objects.
+    pub fn window(&self, addr: u64, access: Access) -> Option<Range<u32>> {
+        let addr = u32::try_from(addr).ok().filter(|&addr| u64::from(addr) < self.size)?;
+        let bits = match access {
+            Access::Read => &self.readable,
+            Access::Write => &self.writable,
+        };
+        let (kind, start, end) = self.objects.at(addr)?;
+        match kind {
+            ObjectKind::Stack { .. } | ObjectKind::Record { .. } => return None,
+            ObjectKind::Context
+            | ObjectKind::Packet
+            | ObjectKind::MapValue { .. }
+            | ObjectKind::Data { .. }
+            | ObjectKind::Placed { .. } => {}
+        }
+        let first = bits.last_clear(start, addr - start).map_or(start, |clear| start + clear + 1);
+        let last = bits.first_clear(addr, end - addr).map_or(end, |clear| addr + clear);
+        (addr < last).then_some(first..last)
     }
 
     // Stack frames.

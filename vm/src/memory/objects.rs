@@ -113,6 +113,15 @@ impl Objects {
         self.rows.range(start..start.saturating_add(len)).next().map(|(&start, _)| start)
     }
 
+    /// The object that the byte at `addr` belongs to: what it is, its first address and its end.
+    pub(super) fn at(&self, addr: u32) -> Option<(&ObjectKind, u32, u32)> {
+        let (&first, row) = self.rows.range(..=addr).next_back()?;
+        let index = ((addr - first) / row.stride.max(1)).min(row.count.saturating_sub(1));
+        let start = first + index * row.stride;
+        let end = start + row.size;
+        (addr < end).then_some((&row.kind, start, end))
+    }
+
     /// The object nearest to the `size` bytes at `addr`, by bytes missed.
     pub(super) fn nearest(&self, addr: u64, size: u64) -> Option<Nearest> {
         let key = u32::try_from(addr).unwrap_or(u32::MAX);
