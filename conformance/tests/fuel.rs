@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use softbpf::context::{Packet, PtRegs};
-use softbpf::machine::DEFAULT_FUEL;
+use softbpf::machine::{DEFAULT_FUEL, FREE_HELPER_BYTES, MAX_HELPER_BYTES};
 use softbpf::object::MAIN;
 use softbpf::{Machine, Object, Outcome, TrapKind};
 use softbpf_conformance::programs::{outcome, program};
@@ -198,6 +198,26 @@ fn a_hook_sees_slots_registers_and_depth_before_each_instruction() -> TestResult
         let mut steps = Vec::new();
         vm.trace(MAIN, (), |step| steps.push((step.slot, step.registers[0], step.depth)))?;
         assert_eq!(steps, [(0, 0, 0), (2, 5, 0), (4, 5, 1), (5, 6, 1), (3, 6, 0)]);
+        Ok(())
+    })
+}
+
+#[test]
+fn helpers_may_move_so_many_bytes_for_a_run() -> TestResult {
+    // The first bytes of an argument are free: 64 of these calls come to the limit, the next one is beyond it.
+    let bytes = (MAX_HELPER_BYTES / 64 + FREE_HELPER_BYTES) as usize;
+    let text = format!(
+        "r6 = *(u64 *)(r1 + 0)\n r7 = *(u64 *)(r1 + 8)
+         again: r1 = r6\n r2 = {bytes}\n r3 = 0\n r4 = 0\n r5 = 0\n call csum_diff\n r7 -= 1\n if r7 != 0 goto again
+         r0 = 0\n exit"
+    );
+    try_on_every_engine(&program(&text), |vm| {
+        vm.mock("csum_diff", |_| 0)?;
+        let large = vm.place("large", &vec![0; bytes])?;
+        let context = [large.to_le_bytes(), 100_u64.to_le_bytes()].concat();
+        let outcome = vm.run(MAIN, context)?;
+        assert_eq!(outcome.ret.map_err(|trap| trap.kind), Err(TrapKind::HelperBytes));
+        assert_eq!(outcome.instructions, 2 + 64 * 8 + 6);
         Ok(())
     })
 }

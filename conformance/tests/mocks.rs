@@ -1,5 +1,6 @@
 //! What is checked of a call before a mock sees it: what the verifier would have checked.
 
+use softbpf::helpers::MAX_RECORDS;
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::outcome::ArgumentProblem;
 use softbpf::{Outcome, TrapKind};
@@ -79,6 +80,24 @@ fn a_machine_tells_maps_by_their_handles() -> TestResult {
         assert_eq!(vm.map_of_handle(handle + 1), None);
         assert_eq!(vm.map_info(1).map(|map| &**map.name()), Some("two"));
         assert!(vm.map_info(2).is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn calls_behind_the_log_are_counted() -> TestResult {
+    let calls = MAX_RECORDS as u64 + 10;
+    let text = format!("r6 = {calls}\n again: call ktime_get_ns\n r6 -= 1\n if r6 != 0 goto again\n exit");
+    try_on_every_engine(&program_with(&text, Vec::new()), |vm| {
+        assert!(!vm.log_full(5));
+        vm.run("main", ())?;
+        assert!(vm.log_full(5) && !vm.log_full(6));
+        vm.count_call(5);
+        vm.call_counts()[5] += 1;
+        let log = vm.calls("ktime_get_ns")?;
+        assert_eq!((log.len(), log.records().len()), (calls + 2, MAX_RECORDS));
+        vm.forget_calls();
+        assert!(!vm.log_full(5) && vm.calls("ktime_get_ns")?.is_empty());
         Ok(())
     })
 }

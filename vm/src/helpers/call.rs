@@ -96,7 +96,12 @@ impl Call<'_> {
     /// # Errors
     /// A trap: the program may not read them, or the prototype has no memory there.
     pub fn bytes(&self, index: usize) -> Result<&[u8], Stop> {
-        let len = self.size_of(index)?;
+        self.sized_bytes(index, self.size_of(index)?)
+    }
+
+    /// The `len` bytes behind argument `index`.
+    #[inline]
+    pub(super) fn sized_bytes(&self, index: usize, len: u64) -> Result<&[u8], Stop> {
         if len == 0 {
             return Ok(&[]);
         }

@@ -10,61 +10,77 @@ use crate::maps::Map;
 
 type Ret = Result<u64, Stop>;
 
-/// Longest key that is copied without an allocation.
-const SHORT_KEY: usize = 64;
+/// Longest key or value that is copied without an allocation.
+const SHORT: usize = 64;
 
-/// Calls `then` with a copy of the key behind argument 1.
-fn with_key<R>(call: &mut Call<'_>, then: impl FnOnce(&mut Call<'_>, &[u8]) -> Result<R, Stop>) -> Result<R, Stop> {
-    let key = call.bytes(1)?;
-    if key.len() <= SHORT_KEY {
-        let mut copy = [0; SHORT_KEY];
-        let len = key.len();
-        copy[..len].copy_from_slice(key);
-        then(call, &copy[..len])
-    } else {
-        let copy = key.to_vec();
-        then(call, &copy)
+/// Room for a copy of a key or value: the originals lie in the memory that maps write to.
+struct Room {
+    short: [u8; SHORT],
+    long: Vec<u8>,
+}
+
+impl Room {
+    const EMPTY: Room = Room { short: [0; SHORT], long: Vec::new() };
+
+    #[inline]
+    fn copy(&mut self, bytes: &[u8]) -> &[u8] {
+        let len = bytes.len();
+        match len {
+            // Most keys and values; the compiler makes moves of these.
+            4 => self.short[..4].copy_from_slice(bytes),
+            8 => self.short[..8].copy_from_slice(bytes),
+            ..=SHORT => self.short[..len].copy_from_slice(bytes),
+            _ => self.long.extend_from_slice(bytes),
+        }
+        self.short.get(..len).unwrap_or(&self.long)
     }
 }
 
 /// Types that have no elements for programs: `check_map_func_compatibility`.
-const OPAQUE: [MapType; 4] = [MapType::ProgArray, MapType::PerfEventArray, MapType::StackTrace, MapType::Ringbuf];
+fn has_elements(map_type: MapType) -> bool {
+    !matches!(map_type, MapType::ProgArray | MapType::PerfEventArray | MapType::StackTrace | MapType::Ringbuf)
+}
 
-fn expect_elements(call: &Call<'_>) -> Result<(), Stop> {
-    call.expect_type(0, |map_type| !OPAQUE.contains(&map_type))
+/// The map behind argument 0, which has elements, and the key behind argument 1.
+#[inline]
+fn map_and_key<'r>(call: &Call<'_>, room: &'r mut Room) -> Result<(usize, &'r [u8]), Stop> {
+    let index = call.map_index(0)?;
+    let map = call.machine.map_at(index);
+    if !has_elements(map.map_type()) {
+        call.expect_type(0, has_elements)?;
+    }
+    Ok((index, room.copy(call.sized_bytes(1, map.key_size().into())?)))
 }
 
 /// Address of the value, or 0. `bpf_map_lookup_elem`.
 pub(super) fn map_lookup_elem(call: &mut Call<'_>) -> Ret {
-    expect_elements(call)?;
-    with_key(call, |call, key| {
-        let cpu = call.machine.cpu();
-        let (map, memory) = call.map_and_memory(0)?;
-        Ok(map.lookup(memory, cpu, key).map_or(0, u64::from))
-    })
+    let mut room = Room::EMPTY;
+    let (index, key) = map_and_key(call, &mut room)?;
+    let cpu = call.machine.cpu();
+    let (map, memory) = call.machine.map_and_memory(index);
+    Ok(map.lookup(memory, cpu, key).map_or(0, u64::from))
 }
 
 /// `bpf_map_update_elem(map, key, value, flags)`.
 pub(super) fn map_update_elem(call: &mut Call<'_>) -> Ret {
-    expect_elements(call)?;
-    let value = call.bytes(2)?.to_vec();
-    let flags = call.arg(3);
-    with_key(call, |call, key| {
-        let cpu = call.machine.cpu();
-        let (map, memory) = call.map_and_memory(0)?;
-        map.update(memory, cpu, key, &value, flags)?;
-        Ok(0)
-    })
+    let mut room = Room::EMPTY;
+    let (index, key) = map_and_key(call, &mut room)?;
+    let size = call.machine.map_at(index).value_size();
+    let mut value = Room::EMPTY;
+    let value = value.copy(call.sized_bytes(2, size.into())?);
+    let (cpu, flags) = (call.machine.cpu(), call.arg(3));
+    let (map, memory) = call.machine.map_and_memory(index);
+    map.update(memory, cpu, key, value, flags)?;
+    Ok(0)
 }
 
 /// `bpf_map_delete_elem(map, key)`.
 pub(super) fn map_delete_elem(call: &mut Call<'_>) -> Ret {
-    expect_elements(call)?;
-    with_key(call, |call, key| {
-        let (map, _) = call.map_and_memory(0)?;
-        map.delete(key)?;
-        Ok(0)
-    })
+    let mut room = Room::EMPTY;
+    let (index, key) = map_and_key(call, &mut room)?;
+    let (map, _) = call.machine.map_and_memory(index);
+    map.delete(key)?;
+    Ok(0)
 }
 
 /// Goes on in another program, or fails and goes on behind the call. `bpf_tail_call(ctx, map, index)`.

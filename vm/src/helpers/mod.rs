@@ -8,6 +8,7 @@
 
 pub mod call;
 mod format;
+pub mod log;
 mod maps;
 mod output;
 mod probe;
@@ -20,6 +21,8 @@ use std::fmt;
 use std::sync::LazyLock;
 
 pub use call::Call;
+use log::Log;
+pub use log::{CallRecord, Calls, Counts, MAX_RECORDS};
 
 use crate::engine::{Caller, ProgramId};
 use crate::errno::Errno;
@@ -91,7 +94,7 @@ const IMPLEMENTED: &[(&str, Body)] = &[
 ];
 
 /// Helper numbers are below this.
-const NUMBERS: usize = 256;
+pub(crate) const NUMBERS: usize = 256;
 
 /// `IMPLEMENTED` by number.
 static BODIES: LazyLock<[Option<Body>; NUMBERS]> = LazyLock::new(|| {
@@ -265,102 +268,29 @@ impl Helpers {
         self.mocks.get_mut(&number).map(|mock| Mock { body: mock.body.take() })
     }
 
-    pub(crate) fn calls(&self, number: i32) -> &Calls {
+    pub(crate) fn calls(&self, number: i32) -> Calls<'_> {
         self.log.calls(number)
     }
 
     pub(crate) fn forget_calls(&mut self) {
-        self.log = Log::default();
+        self.log.forget();
+    }
+
+    pub(crate) fn counts(&mut self) -> &mut Counts {
+        self.log.counts()
+    }
+
+    pub(crate) fn log_full(&self, number: i32) -> bool {
+        self.log.is_full(number)
+    }
+
+    pub(crate) fn count_call(&mut self, number: i32) {
+        self.log.count(number);
     }
 }
 
 impl fmt::Debug for Helpers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Helpers").field("mocks", &self.mocks.keys()).finish_non_exhaustive()
-    }
-}
-
-// The log.
-
-/// Calls of one helper whose arguments are kept; further ones are only counted.
-pub const MAX_RECORDS: usize = 4096;
-
-/// One call of a helper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallRecord {
-    /// `r1` to `r5`.
-    pub args: [u64; 5],
-    /// `r0` afterwards; `None` when the call trapped or was a tail call that was taken.
-    pub ret: Option<u64>,
-}
-
-/// The calls of one helper.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Calls {
-    count: u64,
-    records: Vec<CallRecord>,
-}
-
-impl Calls {
-    /// How often it was called.
-    pub fn len(&self) -> u64 {
-        self.count
-    }
-
-    /// It was never called.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The first [`MAX_RECORDS`] calls, in order.
-    pub fn records(&self) -> &[CallRecord] {
-        &self.records
-    }
-}
-
-#[derive(Default)]
-struct Log {
-    /// By number.
-    known: Vec<Calls>,
-    unknown: BTreeMap<i32, Calls>,
-    none: Calls,
-}
-
-impl Log {
-    fn calls(&self, number: i32) -> &Calls {
-        match usize::try_from(number) {
-            Ok(index) if index < NUMBERS => self.known.get(index),
-            _ => self.unknown.get(&number),
-        }
-        .unwrap_or(&self.none)
-    }
-
-    fn calls_mut(&mut self, number: i32) -> &mut Calls {
-        match usize::try_from(number) {
-            Ok(index) if index < NUMBERS => {
-                if self.known.is_empty() {
-                    self.known.resize(NUMBERS, Calls::default());
-                }
-                &mut self.known[index]
-            }
-            _ => self.unknown.entry(number).or_default(),
-        }
-    }
-
-    /// Counts a call; where it is kept, if it is.
-    fn begin(&mut self, number: i32, args: [u64; 5]) -> Option<usize> {
-        let calls = self.calls_mut(number);
-        calls.count += 1;
-        if calls.records.len() >= MAX_RECORDS {
-            return None;
-        }
-        calls.records.push(CallRecord { args, ret: None });
-        Some(calls.records.len() - 1)
-    }
-
-    fn end(&mut self, number: i32, record: Option<usize>, ret: Option<u64>) {
-        if let Some(record) = record.and_then(|index| self.calls_mut(number).records.get_mut(index)) {
-            record.ret = ret;
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::context::{ETHERNET_HEADER, Placed};
 use crate::engine::{Caller, ProgramId};
-use crate::helpers::Stop;
+use crate::helpers::{Counts, Stop};
 use crate::insn::{Imm64, Insn};
 use crate::maps::Map;
 use crate::outcome::{SourceLine, Trap, TrapKind};
@@ -69,6 +69,22 @@ impl Machine {
     /// A number that changes whenever a mock is set or taken away.
     pub fn mock_generation(&self) -> u64 {
         self.helpers.generation
+    }
+
+    /// How often each helper was called, for engines that do without [`Machine::call_helper`] where they know what it
+    /// would do. The array stays where it is for as long as the machine lives.
+    pub fn call_counts(&mut self) -> &mut Counts {
+        self.helpers.counts()
+    }
+
+    /// Whether calls of this helper are only counted from now on: those that an engine may count itself.
+    pub fn log_full(&self, number: i32) -> bool {
+        self.helpers.log_full(number)
+    }
+
+    /// Counts a call of a helper whose log is full.
+    pub fn count_call(&mut self, number: i32) {
+        self.helpers.count_call(number);
     }
 
     /// Calls a helper, or its mock; `caller` is what runs the program, and is asked for calls back into it.

@@ -32,8 +32,11 @@ pub const DEFAULT_FUEL: u64 = 100_000_000;
 pub const DEFAULT_CPUS: u32 = 4;
 
 /// Most bytes that helpers read and write for one run: helpers that move large values cost more than the instruction
-/// that calls them, and no run may go on for ever.
+/// that calls them, and no run may go on for ever. The first [`FREE_HELPER_BYTES`] of each argument do not count.
 pub const MAX_HELPER_BYTES: u64 = 1 << 32;
+
+/// Bytes of each memory argument of a helper that the instruction pays for: keys and small values cost no more.
+pub const FREE_HELPER_BYTES: u64 = 64;
 
 /// Most bytes of `bpf_trace_printk` lines that one run keeps; further lines are dropped.
 pub(crate) const MAX_PRINTK_BYTES: usize = 1 << 20;
@@ -280,8 +283,10 @@ impl Machine {
         self.world.cpu.min(self.cpus - 1)
     }
 
-    /// Takes note of bytes that a helper is about to touch; false when the run has had its share.
+    /// Takes note of an argument's bytes that a helper is about to touch; false when the run has had its share.
+    #[inline]
     pub(crate) fn charge(&self, bytes: u64) -> bool {
+        let Some(bytes @ 1..) = bytes.checked_sub(FREE_HELPER_BYTES) else { return true };
         self.helper_bytes.set(self.helper_bytes.get().saturating_add(bytes));
         self.helper_bytes.get() <= MAX_HELPER_BYTES
     }
@@ -415,7 +420,7 @@ impl Machine {
     ///
     /// # Errors
     /// No helper has this name.
-    pub fn calls<'n>(&self, helper: impl Into<HelperRef<'n>>) -> Result<&Calls, UnknownHelper> {
+    pub fn calls<'n>(&self, helper: impl Into<HelperRef<'n>>) -> Result<Calls<'_>, UnknownHelper> {
         Ok(self.helpers.calls(helper.into().number()?))
     }
 

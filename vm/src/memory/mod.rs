@@ -424,11 +424,12 @@ impl Memory {
     /// The fault that a load of them would be.
     pub fn read(&self, addr: u64, len: u64) -> Result<&[u8], Fault> {
         if addr >= FAR_START {
-            return self.far.read(addr, len).ok_or(self.fault(Access::Read, addr, len));
+            return self.far.read(addr, len).ok_or_else(|| self.fault(Access::Read, addr, len));
         }
         match self.bounded(addr, len) {
             Some((start, size)) if self.readable.covers_range(start, size) => {
-                self.arena.get(start as usize..(start + size) as usize).ok_or(self.fault(Access::Read, addr, len))
+                let bytes = self.arena.get(start as usize..(start + size) as usize);
+                bytes.ok_or_else(|| self.fault(Access::Read, addr, len))
             }
             _ => Err(self.fault(Access::Read, addr, len)),
         }
