@@ -223,6 +223,12 @@ impl Call<'_> {
         Err(self.bad_argument(index, problem))
     }
 
+    /// Argument `index`, which is the address of a function, of whichever program.
+    pub(super) fn function(&self, index: usize) -> Result<u64, Stop> {
+        let target = self.arg(index);
+        if self.machine.is_code(target) { Ok(target) } else { Err(Stop::trap(TrapKind::BadCallTarget { target })) }
+    }
+
     /// Accounts for bytes that the helper is about to touch.
     pub(super) fn charge(&self, bytes: u64) -> Result<(), Stop> {
         if self.machine.charge(bytes) { Ok(()) } else { Err(Stop::trap(TrapKind::HelperBytes)) }

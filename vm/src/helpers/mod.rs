@@ -7,6 +7,7 @@
 //! To add a helper: a function in the file of its family, and a row in `IMPLEMENTED`.
 
 pub mod call;
+mod callbacks;
 mod format;
 pub mod log;
 mod maps;
@@ -91,6 +92,8 @@ const IMPLEMENTED: &[(&str, Body)] = &[
     ("ringbuf_submit", output::ringbuf_submit),
     ("ringbuf_discard", output::ringbuf_discard),
     ("ringbuf_query", output::ringbuf_query),
+    ("loop", callbacks::bpf_loop),
+    ("for_each_map_elem", callbacks::for_each_map_elem),
 ];
 
 /// Helper numbers are below this.

@@ -6,6 +6,7 @@ use crate::engine::{Caller, ProgramId};
 use crate::helpers::{Counts, Stop};
 use crate::insn::{Imm64, Insn};
 use crate::maps::Map;
+use crate::memory::{ObjectKind, Permission};
 use crate::outcome::{SourceLine, Trap, TrapKind};
 
 /// What guests see as the address of a map: this plus its index times [`MAP_STRIDE`]. Never accessible.
@@ -49,6 +50,37 @@ impl Machine {
         let offset = addr.checked_sub(CODE_ADDRESSES + u64::from(program.0) * CODE_STRIDE)?;
         let code = self.program(program)?.code();
         if offset % 8 == 0 { code.index_at(usize::try_from(offset / 8).ok()?) } else { None }
+    }
+
+    /// Whether a guest's address is that of an instruction of some program.
+    pub(crate) fn is_code(&self, addr: u64) -> bool {
+        let program = addr.checked_sub(CODE_ADDRESSES).and_then(|offset| u32::try_from(offset / CODE_STRIDE).ok());
+        program.is_some_and(|program| self.code_at(ProgramId(program), addr).is_some())
+    }
+
+    /// Begins a walk over a map's elements for a helper: the guest address where their keys will stand, readable until
+    /// the run ends. `None` when guest memory is full.
+    pub(crate) fn begin_walk(&mut self, map: usize) -> Option<u32> {
+        let place = (self.walks, map);
+        let key = match self.walk_keys.iter().find(|(known, _)| *known == place) {
+            Some((_, key)) => *key,
+            None => {
+                let info = self.maps.get(map)?;
+                let kind = ObjectKind::Placed { name: format!("key of map {}", info.name()).into() };
+                let key = self.memory.allocate_for_run(kind, info.key_size(), Permission::Read).ok()?;
+                self.walk_keys.push((place, key));
+                key
+            }
+        };
+        self.maps.get_mut(map)?.begin_walk();
+        self.walks += 1;
+        Some(key)
+    }
+
+    /// Ends the walk that was begun last.
+    pub(crate) fn end_walk(&mut self, map: usize) {
+        self.walks -= 1;
+        self.maps[map].end_walk();
     }
 
     /// A map by its index, to look at; `None` behind the last.

@@ -112,6 +112,10 @@ pub struct Machine {
     event_bytes: usize,
     /// Bytes that helpers have read and written in this run.
     helper_bytes: Cell<u64>,
+    /// Walks over maps in progress.
+    walks: u32,
+    /// Where this run's walks keep their keys, by how many are around them and by map.
+    walk_keys: Vec<((u32, usize), u32)>,
     /// `None` while a program runs.
     engine: Option<Box<dyn Engine>>,
 }
@@ -156,6 +160,8 @@ impl Machine {
             printk_bytes: 0,
             event_bytes: 0,
             helper_bytes: Cell::new(0),
+            walks: 0,
+            walk_keys: Vec::new(),
             engine: Some(config.engine),
         };
         machine.fill_program_arrays(object)?;
@@ -206,6 +212,7 @@ impl Machine {
         self.printk_bytes = 0;
         self.event_bytes = 0;
         self.helper_bytes.set(0);
+        self.walk_keys.clear();
         let placed = match context.place(&mut self.memory, program_type) {
             Ok(placed) => placed,
             Err(error) => {

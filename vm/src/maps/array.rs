@@ -126,6 +126,13 @@ impl MapKind for ArrayMap {
         self.max_entries as usize
     }
 
+    /// `bpf_for_each_array_elem`.
+    fn walk(&mut self, memory: &mut Memory, cpu: u32, visited: u32, key: u32) -> Option<u32> {
+        let value = self.lookup(memory, cpu, &visited.to_le_bytes())?;
+        memory.put(key, &visited.to_le_bytes());
+        Some(value)
+    }
+
     fn clear(&mut self, memory: &mut Memory) {
         match &self.opened {
             Some(opened) => opened.iter().for_each(|&index| self.zero(memory, index)),

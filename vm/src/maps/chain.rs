@@ -29,6 +29,15 @@ impl Chain {
         (self.first != NONE).then_some(self.first)
     }
 
+    pub(super) fn last(&self) -> Option<u32> {
+        (self.last != NONE).then_some(self.last)
+    }
+
+    /// The number in front of `slot`, which is in the list.
+    pub(super) fn before(&self, slot: u32) -> Option<u32> {
+        self.links.get(slot as usize).map(|link| link.before).filter(|&before| before != NONE)
+    }
+
     /// The number behind `slot`, which is in the list.
     pub(super) fn after(&self, slot: u32) -> Option<u32> {
         self.links.get(slot as usize).map(|link| link.after).filter(|&after| after != NONE)

@@ -22,6 +22,7 @@ use super::chain::Chain;
 use super::definition::{Definition, check_update_flags, create_flags, host_limit, update_flags};
 use super::error::MapErrorKind;
 use super::slots::Slots;
+use super::walk::Walks;
 use super::{Actor, MapKind};
 use crate::errno::Errno;
 use crate::map_spec::MapType;
@@ -44,6 +45,7 @@ pub(super) struct HashMap {
     order: Chain,
     /// Slots in use, the one to evict first: of LRU maps only.
     recency: Option<Chain>,
+    walks: Walks,
     free: FreeSlots,
     /// Slots at most: what `MAX_HOST_BYTES` has room for.
     slot_limit: u32,
@@ -66,6 +68,7 @@ impl MapKind for HashMap {
             slots: Slots::new(def, max_entries + 1, memory)?,
             order: Chain::default(),
             recency: lru.then(Chain::default),
+            walks: Walks::default(),
             free: FreeSlots::new(preallocated && !lru),
             slot_limit: host_limit(u64::from(def.key_size) + SLOT_BYTES),
             max_entries,
@@ -135,6 +138,21 @@ impl MapKind for HashMap {
 
     fn len(&self) -> usize {
         self.table.len()
+    }
+
+    fn begin_walk(&mut self) {
+        self.walks.begin(&self.order);
+    }
+
+    /// `bpf_for_each_hash_elem`; an LRU map takes no note of it.
+    fn walk(&mut self, memory: &mut Memory, cpu: u32, _visited: u32, key: u32) -> Option<u32> {
+        let slot = self.walks.next(&self.order)?;
+        memory.put(key, self.keys.get(slot));
+        Some(self.slots.address(slot, cpu))
+    }
+
+    fn end_walk(&mut self) {
+        self.walks.end();
     }
 
     fn clear(&mut self, _memory: &mut Memory) {
@@ -232,6 +250,7 @@ impl HashMap {
             *entry = slot;
         }
         self.order.replace(old, slot);
+        self.walks.replaced(old, slot);
         if let Some(recency) = &mut self.recency {
             recency.remove(old);
             recency.push(slot);
@@ -262,6 +281,7 @@ impl HashMap {
         if let Ok(entry) = self.table.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
+        self.walks.leaving(&self.order, slot);
         self.order.remove(slot);
         if let Some(recency) = &mut self.recency {
             recency.remove(slot);
@@ -298,6 +318,7 @@ impl HashMap {
     fn forget_elements(&mut self) {
         self.table.clear();
         self.order.clear();
+        self.walks.clear();
         if let Some(recency) = &mut self.recency {
             recency.clear();
         }

@@ -160,6 +160,22 @@ impl Map {
         self.kind.delete(Actor::Program { cpu: 0 }, key)
     }
 
+    /// Begins a walk over the elements, in the order of [`Map::next_key`]; walks nest.
+    pub(crate) fn begin_walk(&mut self) {
+        self.kind.begin_walk();
+    }
+
+    /// The next element of the innermost walk, which has visited so many: its key goes to the guest address `key`, the
+    /// address of its value comes back. `None` when all have been visited, and for types without elements.
+    pub(crate) fn walk(&mut self, memory: &mut Memory, cpu: u32, visited: u32, key: u32) -> Option<u32> {
+        self.kind.walk(memory, cpu, visited, key)
+    }
+
+    /// Ends the innermost walk.
+    pub(crate) fn end_walk(&mut self) {
+        self.kind.end_walk();
+    }
+
     /// Guest address of byte `offset` of the only value of an array, what `BPF_PSEUDO_MAP_VALUE` loads.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod prog_array;
 mod ringbuf;
 mod slots;
 mod stack_trace;
+mod walk;
 
 pub use array::MAX_DIRECT_VALUE;
 use definition::Definition;
@@ -103,6 +104,18 @@ trait MapKind: Sized {
     /// Keys of all elements that exist, in the order of `next_key`.
     fn keys(&self) -> impl Iterator<Item = Vec<u8>>;
 
+    /// Begins a walk over the elements; walks nest.
+    fn begin_walk(&mut self) {}
+
+    /// The next element of the innermost walk, which has visited so many: its key goes to the guest address `key`, the
+    /// address of its value comes back.
+    fn walk(&mut self, _memory: &mut Memory, _cpu: u32, _visited: u32, _key: u32) -> Option<u32> {
+        None
+    }
+
+    /// Ends the innermost walk.
+    fn end_walk(&mut self) {}
+
     /// Elements that exist, or records that wait.
     fn len(&self) -> usize;
 
@@ -172,6 +185,18 @@ macro_rules! map_kinds {
 
             fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
                 match self { $(Kind::$name(kind) => Box::new(kind.keys()),)* }
+            }
+
+            fn begin_walk(&mut self) {
+                match self { $(Kind::$name(kind) => kind.begin_walk(),)* }
+            }
+
+            fn walk(&mut self, memory: &mut Memory, cpu: u32, visited: u32, key: u32) -> Option<u32> {
+                match self { $(Kind::$name(kind) => kind.walk(memory, cpu, visited, key),)* }
+            }
+
+            fn end_walk(&mut self) {
+                match self { $(Kind::$name(kind) => kind.end_walk(),)* }
             }
 
             fn len(&self) -> usize {
