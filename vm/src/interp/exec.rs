@@ -33,6 +33,9 @@ pub(super) struct Frame {
     pub(super) loops: u32,
 }
 
+/// As many callers as there can be.
+pub(super) type Frames = [Frame; MAX_FRAMES as usize];
+
 /// Where execution stands, but for the registers.
 #[derive(Debug)]
 pub(super) struct State {
@@ -43,7 +46,7 @@ pub(super) struct State {
     /// Instructions executed, less `pc`.
     pub(super) base: i64,
     /// Callers, the entry program's first.
-    pub(super) frames: [Frame; MAX_FRAMES as usize],
+    pub(super) frames: Box<Frames>,
     /// Callers in `frames`.
     pub(super) depth: u32,
     /// Execution is done when the function at this depth returns: 0, or that of a function which a helper calls back.
@@ -58,9 +61,8 @@ pub(super) struct State {
 
 impl State {
     /// Before the first instruction of a run.
-    pub(super) fn new(program: u32, budget: i64) -> State {
+    pub(super) fn new(program: u32, budget: i64, frames: Box<Frames>) -> State {
         let loops = MAY_GOTO_LOOPS;
-        let frames = Default::default();
         State { program, pc: 0, base: 0, frames, depth: 0, floor: 0, deepest: 0, loops, budget }
     }
 

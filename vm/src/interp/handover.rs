@@ -72,14 +72,18 @@ impl Interpreter {
     pub fn resume(&mut self, machine: &mut Machine, suspended: Suspended) -> Resumed {
         let Suspended { program, index, floor, used, tail_calls, .. } = suspended;
         let depth = suspended.callers.len() as u32;
-        let Some(flat) = self.flat(machine, program) else {
+        if !self.prepare(machine, program) {
             let callers = suspended.callers.iter().map(|caller| (caller.program, caller.ret.saturating_sub(1)));
             let trap = machine.trap(machine.bad_program(program), program, index, suspended.registers, callers);
             return Resumed { ret: Err(trap), used, tail_calls, deepest: depth };
-        };
+        }
+        for caller in &suspended.callers {
+            // They ran before, so that they can be run.
+            self.prepare(machine, caller.program);
+        }
         let mut regs = [0; 16];
         regs[..11].copy_from_slice(&suspended.registers);
-        let mut run = Run::new(self, flat, regs, State::of(&suspended), None);
+        let mut run = Run::new(self, regs, State::of(&suspended), None);
         run.tail_calls = tail_calls;
         let ret = run.run(machine);
         run.unwind(machine, floor);
@@ -90,7 +94,7 @@ impl Interpreter {
 
 impl State {
     fn of(suspended: &Suspended) -> State {
-        let mut state = State::new(suspended.program.0, budget(suspended.budget));
+        let mut state = State::new(suspended.program.0, budget(suspended.budget), Box::default());
         for (place, caller) in state.frames.iter_mut().zip(&suspended.callers) {
             *place = Frame::from(*caller);
             state.depth += 1;

@@ -17,10 +17,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub use access::{access, load_packet};
-use exec::{Registers, State};
+use exec::{Frames, Registers, State};
 use flat::Slot;
 pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
@@ -32,7 +30,9 @@ use crate::machine::Machine;
 #[derive(Debug, Default)]
 pub struct Interpreter {
     /// Flat forms of the machine's programs, made when first run.
-    flat: Vec<Option<Arc<Flat>>>,
+    flat: Vec<Option<Flat>>,
+    /// Room for the callers of the next run.
+    frames: Option<Box<Frames>>,
 }
 
 /// A program in the hot loop's form.
@@ -50,17 +50,39 @@ impl Interpreter {
         Interpreter::default()
     }
 
-    /// The flat form of a program; `None` for one that cannot be run.
-    fn flat(&mut self, machine: &Machine, id: ProgramId) -> Option<Arc<Flat>> {
-        let program = machine.program(id)?;
-        if self.flat.len() <= id.index() {
-            self.flat.resize(id.index() + 1, None);
+    /// Makes the flat form of a program, if there is none yet; false for one that cannot be run.
+    fn prepare(&mut self, machine: &Machine, id: ProgramId) -> bool {
+        if let Some(Some(_)) = self.flat.get(id.index()) {
+            return true;
         }
-        let flat = self.flat.get_mut(id.index())?.get_or_insert_with(|| {
-            let single = flat::flatten(program.code(), |slot, value| machine.imm64(id, slot, value));
-            Arc::new(Flat { fused: flat::fuse(single.clone()), single })
-        });
-        Some(Arc::clone(flat))
+        let Some(program) = machine.program(id) else { return false };
+        if self.flat.len() <= id.index() {
+            self.flat.resize_with(id.index() + 1, || None);
+        }
+        let single = flat::flatten(program.code(), |slot, value| machine.imm64(id, slot, value));
+        self.flat[id.index()] = Some(Flat { fused: flat::fuse(single.clone()), single });
+        true
+    }
+
+    /// The flat form of a program that has been prepared.
+    fn flat(&self, program: u32) -> &Flat {
+        const NOTHING: &Flat = &Flat { single: Vec::new(), fused: Vec::new() };
+        self.flat.get(program as usize).and_then(Option::as_ref).unwrap_or(NOTHING)
+    }
+
+    /// A run of a program that has been prepared, before its first instruction.
+    fn start<'r, 'h>(
+        &'r mut self,
+        machine: &mut Machine,
+        entry: &Entry,
+        budget: i64,
+        hook: Option<StepHook<'h>>,
+    ) -> Run<'r, 'h> {
+        let mut regs: Registers = [0; 16];
+        regs[1..3].copy_from_slice(&entry.args);
+        regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
+        let state = State::new(entry.program.0, budget, self.frames.take().unwrap_or_default());
+        Run::new(self, regs, state, hook)
     }
 }
 
@@ -70,19 +92,17 @@ impl Engine for Interpreter {
     }
 
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
-        let program = entry.program.0;
-        let Some(flat) = self.flat(machine, entry.program) else {
+        if !self.prepare(machine, entry.program) {
             let kind = machine.bad_program(entry.program);
             let trap = machine.trap(kind, entry.program, 0, [0; 11], std::iter::empty());
             return Finish { ret: Err(trap), instructions: 0 };
-        };
-        let mut regs: Registers = [0; 16];
-        regs[1..3].copy_from_slice(&entry.args);
-        regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
-        let mut run = Run::new(self, flat, regs, State::new(program, budget(entry.budget)), hook);
+        }
+        let mut run = self.start(machine, &entry, budget(entry.budget), hook);
         let ret = run.run(machine);
         let instructions = u64::try_from(run.state.used()).unwrap_or(0);
         machine.leave_frames(run.state.depth, run.state.deepest);
+        let frames = run.state.frames;
+        self.frames = Some(frames);
         Finish { ret, instructions }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Interpreter;
 use super::exec::{self, Leave, MAY_GOTO_LOOPS, Registers, State};
-use super::{Flat, Interpreter};
 use crate::engine::{Caller, ProgramId, Step, StepHook};
 use crate::errno::Errno;
 use crate::helpers::Stop;
@@ -14,9 +14,7 @@ use crate::program::Program;
 
 /// One run in progress.
 pub(super) struct Run<'r, 'h> {
-    pub(super) interpreter: &'r mut Interpreter,
-    /// The program that runs.
-    pub(super) flat: Arc<Flat>,
+    interpreter: &'r mut Interpreter,
     pub(super) regs: Registers,
     pub(super) state: State,
     pub(super) hook: Option<StepHook<'h>>,
@@ -38,14 +36,12 @@ impl<'r, 'h> Run<'r, 'h> {
     /// A run that stands at `state`.
     pub(super) fn new(
         interpreter: &'r mut Interpreter,
-        flat: Arc<Flat>,
         regs: Registers,
         state: State,
         hook: Option<StepHook<'h>>,
     ) -> Run<'r, 'h> {
         Run {
             interpreter,
-            flat,
             regs,
             state,
             hook,
@@ -61,10 +57,11 @@ impl<'r, 'h> Run<'r, 'h> {
         loop {
             careful |= machine.memory.view().tracking();
             // Instructions that cannot be told apart by distance any more are counted one by one.
-            careful |= self.state.used().saturating_add(self.flat.single.len() as i64) > self.state.budget;
+            let length = self.interpreter.flat(self.state.program).single.len() as i64;
+            careful |= self.state.used().saturating_add(length) > self.state.budget;
             match self.exec(machine, careful) {
                 Leave::Done => return Ok(self.regs[0]),
-                Leave::Return => self.switch(machine, ProgramId(self.state.program))?,
+                Leave::Return => {}
                 Leave::Careful => careful = true,
                 Leave::OutOfFuel => {
                     #[cfg(test)]
@@ -81,7 +78,7 @@ impl<'r, 'h> Run<'r, 'h> {
                 Leave::Helper(number) => self.call_helper(machine, number)?,
                 Leave::Slow => {
                     if let Next::Return(r0) = self.slow(machine)?
-                        && !self.return_early(machine, r0)?
+                        && !self.return_early(machine, r0)
                     {
                         return Ok(r0);
                     }
@@ -92,8 +89,9 @@ impl<'r, 'h> Run<'r, 'h> {
 
     fn exec(&mut self, machine: &mut Machine, careful: bool) -> Leave {
         let (regs, state) = (&mut self.regs, &mut self.state);
+        let flat = self.interpreter.flat(state.program);
         if !careful {
-            return exec::exec::<false>(&self.flat.fused, regs, state, machine.memory.view(), &mut None);
+            return exec::exec::<false>(&flat.fused, regs, state, machine.memory.view(), &mut None);
         }
         let program = ProgramId(state.program);
         let mut on_step;
@@ -107,18 +105,16 @@ impl<'r, 'h> Run<'r, 'h> {
             };
             hook = Some(&mut on_step);
         }
-        exec::exec::<true>(&self.flat.single, regs, state, machine.memory.view(), &mut hook)
+        exec::exec::<true>(&flat.single, regs, state, machine.memory.view(), &mut hook)
     }
 
     /// Goes on in another program.
     fn switch(&mut self, machine: &Machine, program: ProgramId) -> Result<(), Box<Trap>> {
-        match self.interpreter.flat(machine, program) {
-            Some(flat) => {
-                self.flat = flat;
-                Ok(())
-            }
-            None => Err(self.trap_here(machine, machine.bad_program(program))),
+        if !self.interpreter.prepare(machine, program) {
+            return Err(self.trap_here(machine, machine.bad_program(program)));
         }
+        self.state.program = program.0;
+        Ok(())
     }
 
     /// Goes on at the instruction with this index, of whichever program; what was executed stays counted.
@@ -174,7 +170,6 @@ impl<'r, 'h> Run<'r, 'h> {
         self.tail_calls += 1;
         self.go_to(0);
         self.state.loops = MAY_GOTO_LOOPS;
-        self.state.program = program.0;
         let context = self.regs[1];
         let frame_pointer = self.regs[10];
         self.regs = [0; 16];
@@ -249,15 +244,12 @@ impl<'r, 'h> Run<'r, 'h> {
 
     /// Returns `r0` from the current function, as if the instruction before `pc` were an `exit`; false when that
     /// is the function at the floor.
-    fn return_early(&mut self, machine: &mut Machine, r0: u64) -> Result<bool, Box<Trap>> {
+    fn return_early(&mut self, machine: &mut Machine, r0: u64) -> bool {
         self.regs[0] = r0;
-        let Some(frame) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return Ok(false) };
+        let Some(frame) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return false };
         self.go_to(frame.ret as usize);
-        if frame.program != self.state.program {
-            self.state.program = frame.program;
-            self.switch(machine, ProgramId(frame.program))?;
-        }
-        Ok(true)
+        self.state.program = frame.program;
+        true
     }
 
     fn load_packet(&mut self, machine: &Machine, size: Size, offset: PacketOffset) -> Result<Next, Box<Trap>> {
@@ -324,10 +316,7 @@ impl Caller for Run<'_, '_> {
         self.go_to(pc);
         self.regs = regs;
         (self.state.floor, self.state.loops) = (floor, loops);
-        if self.state.program != program {
-            self.state.program = program;
-            self.switch(machine, ProgramId(program)).map_err(Stop::Ended)?;
-        }
+        self.state.program = program;
         result.map_err(Stop::Ended)
     }
 }

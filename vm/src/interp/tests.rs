@@ -1,6 +1,6 @@
 //! A run that changes hands between any two instructions comes to the same.
 
-use super::exec::{Frame, State};
+use super::exec::Frame;
 use super::{CallerFrame, Interpreter, Run, Suspended, budget};
 use crate::context::{Bytes, Context, Packet};
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
@@ -24,12 +24,8 @@ impl Engine for Relay {
 
     fn run(&mut self, machine: &mut Machine, entry: Entry, _: Option<StepHook<'_>>) -> Finish {
         let mut interpreter = Interpreter::new();
-        let flat = interpreter.flat(machine, entry.program).expect("a program");
-        let mut regs = [0; 16];
-        regs[1..3].copy_from_slice(&entry.args);
-        regs[10] = machine.memory.view().push_frame(0).expect("the first frame");
-        let state = State::new(entry.program.0, budget(self.cut));
-        let mut run = Run::new(&mut interpreter, flat, regs, state, None);
+        assert!(interpreter.prepare(machine, entry.program));
+        let mut run = interpreter.start(machine, &entry, budget(self.cut), None);
         run.handed_over_with = Some(entry.budget);
         let ret = run.run(machine);
         let instructions = run.state.used() as u64;

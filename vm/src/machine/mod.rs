@@ -4,21 +4,24 @@
 
 mod error;
 mod guest;
+mod run;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 pub use error::{LoadError, NoSuchMap, RunError, TailCallError};
+pub use run::Repeated;
+use rustc_hash::FxHashMap;
 
-use crate::context::{Context, Placed};
-use crate::engine::{Engine, Entry, ProgramId, Step, StepHook};
+use crate::context::Placed;
+use crate::engine::{Engine, ProgramId};
 use crate::helpers::{Calls, HelperRef, Helpers, IntoReturn, UnknownHelper, call::Call};
 use crate::interp::Interpreter;
 use crate::map_spec::{InitialSlot, MapType};
 use crate::maps::{Map, MapAccessError, MapHandle};
 use crate::memory::{Memory, MemoryError, ObjectKind, Permission};
 use crate::object::Object;
-use crate::outcome::{Event, Outcome, TrapKind};
+use crate::outcome::Event;
 use crate::program::{Program, ProgramError, ProgramInfo};
 use crate::world::World;
 
@@ -82,6 +85,12 @@ fn load_programs(object: &Object) -> Vec<Loaded> {
     object.programs().enumerate().map(load).collect()
 }
 
+fn names(programs: &[Loaded]) -> FxHashMap<Arc<str>, ProgramId> {
+    // From the last, so that the first of a name stays.
+    let programs = programs.iter().enumerate().rev();
+    programs.map(|(index, loaded)| (loaded.info.name.clone(), ProgramId(index as u32))).collect()
+}
+
 /// A software machine that runs BPF programs.
 ///
 /// ```
@@ -102,7 +111,11 @@ pub struct Machine {
     /// Most instructions of one run.
     pub fuel: u64,
     maps: Vec<Map>,
+    /// Which of them runs may leave something in.
+    holding_maps: Vec<usize>,
     programs: Vec<Loaded>,
+    /// The first program of each name.
+    program_names: FxHashMap<Arc<str>, ProgramId>,
     helpers: Helpers,
     cpus: u32,
     placed: Placed,
@@ -146,12 +159,15 @@ impl Machine {
             .iter()
             .map(|spec| Map::create(spec, &mut memory, config.cpus))
             .collect::<Result<Vec<_>, _>>()?;
+        let programs = load_programs(object);
         let mut machine = Machine {
             memory,
             world: World::default(),
             fuel: DEFAULT_FUEL,
+            holding_maps: run::holding_maps(&maps),
             maps,
-            programs: load_programs(object),
+            program_names: names(&programs),
+            programs,
             helpers: Helpers::default(),
             cpus: config.cpus,
             placed: Placed::default(),
@@ -166,89 +182,6 @@ impl Machine {
         };
         machine.fill_program_arrays(object)?;
         Ok(machine)
-    }
-
-    // Running.
-
-    /// Runs a program on a context.
-    ///
-    /// # Errors
-    /// There is no such program, or it does not take such a context. A trap is no error but part of the outcome.
-    pub fn run(&mut self, program: &str, context: impl Context) -> Result<Outcome, RunError> {
-        let program = self.find_program(program)?;
-        self.run_with(program, &context, None)
-    }
-
-    /// As [`Machine::run`], calling `hook` before every instruction.
-    ///
-    /// # Errors
-    /// As [`Machine::run`].
-    pub fn trace(
-        &mut self,
-        program: &str,
-        context: impl Context,
-        mut hook: impl FnMut(&Step<'_>),
-    ) -> Result<Outcome, RunError> {
-        let program = self.find_program(program)?;
-        self.run_with(program, &context, Some(&mut hook))
-    }
-
-    fn run_with(
-        &mut self,
-        program: ProgramId,
-        context: &dyn Context,
-        hook: Option<StepHook<'_>>,
-    ) -> Result<Outcome, RunError> {
-        let program_type = self.loaded(program)?.program_type();
-        if self.world.cpu >= self.cpus {
-            return Err(RunError::NoSuchCpu { cpu: self.world.cpu, cpus: self.cpus });
-        }
-        let mut engine = self.engine.take().ok_or(RunError::Poisoned)?;
-        // User space may have deleted elements since the last run.
-        self.end_run();
-        self.memory.start_run();
-        self.events.clear();
-        self.printk.clear();
-        self.printk_bytes = 0;
-        self.event_bytes = 0;
-        self.helper_bytes.set(0);
-        self.walk_keys.clear();
-        let placed = match context.place(&mut self.memory, program_type) {
-            Ok(placed) => placed,
-            Err(error) => {
-                self.engine = Some(engine);
-                return Err(error.into());
-            }
-        };
-        self.placed = placed;
-        let entry = Entry { program, args: placed.args, budget: self.fuel };
-        let finish = engine.run(self, entry, hook);
-        self.engine = Some(engine);
-        let unreleased = self.end_run();
-        let ret = match (finish.ret, unreleased) {
-            (Ok(_), Some(map)) => Err(self.trap_at_end(program, TrapKind::UnreleasedRecord { map })),
-            (ret, _) => ret,
-        };
-        Ok(Outcome {
-            ret,
-            instructions: finish.instructions,
-            events: std::mem::take(&mut self.events),
-            printk: std::mem::take(&mut self.printk),
-            context: self.memory.get(self.placed.context.0, self.placed.context.1).to_vec(),
-            packet: self.packet().map(<[u8]>::to_vec),
-        })
-    }
-
-    /// Lets go of what a run held; the ring buffer whose record it did not release, if any.
-    fn end_run(&mut self) -> Option<Arc<str>> {
-        let mut unreleased = None;
-        for map in &mut self.maps {
-            if unreleased.is_none() && map.has_reserved_records() {
-                unreleased = Some(map.name().clone());
-            }
-            map.end_run(&mut self.memory);
-        }
-        unreleased
     }
 
     // Programs.
@@ -268,8 +201,8 @@ impl Machine {
     /// # Errors
     /// There is none.
     pub fn find_program(&self, name: &str) -> Result<ProgramId, RunError> {
-        match self.programs().position(|info| &*info.name == name) {
-            Some(index) => Ok(ProgramId(index as u32)),
+        match self.program_names.get(name) {
+            Some(id) => Ok(*id),
             None => Err(RunError::NoSuchProgram {
                 name: name.to_owned(),
                 known: self.programs().map(|info| info.name.to_string()).collect(),

@@ -203,6 +203,18 @@ impl Map {
         self.kind.end_run(memory);
     }
 
+    /// Whether a run may leave something that [`Map::end_run`] has to see to.
+    pub(crate) fn holds_memory_of_runs(&self) -> bool {
+        match self.kind {
+            Kind::Hash(_) | Kind::PercpuHash(_) | Kind::LruHash(_) | Kind::LruPercpuHash(_) | Kind::Ringbuf(_) => true,
+            Kind::Array(_)
+            | Kind::PercpuArray(_)
+            | Kind::ProgArray(_)
+            | Kind::PerfEventArray(_)
+            | Kind::StackTrace(_) => false,
+        }
+    }
+
     /// Back to the state after [`Map::create`], at a cost in proportion to what was touched since (for small
     /// arrays, to their size). Guest address space that a hash map has grown into stays its own.
     pub fn reset(&mut self, memory: &mut Memory) {

@@ -318,6 +318,9 @@ impl MapKind for RingBuf {
 
     /// Discards what the run left reserved.
     fn end_run(&mut self, memory: &mut Memory) {
+        if !self.has_reserved() {
+            return;
+        }
         for addr in self.reserved() {
             // The address is that of a reserved record.
             let _ = self.discard(memory, addr.into());

@@ -1,0 +1,158 @@
+//! Running programs: a context is placed, the engine runs, and what the run held is let go of.
+
+use std::sync::Arc;
+
+use super::{Machine, RunError};
+use crate::context::Context;
+use crate::engine::{Engine, Entry, ProgramId, Step, StepHook};
+use crate::maps::Map;
+use crate::outcome::{Outcome, Trap, TrapKind};
+
+/// What [`Machine::repeat`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// `r0` of the last run, or the trap that ended it.
+    pub ret: Result<u64, Box<Trap>>,
+    /// How often the program ran; a run that trapped counts.
+    pub runs: u64,
+    /// Instructions executed in all runs together.
+    pub instructions: u64,
+}
+
+impl Machine {
+    /// Runs a program on a context.
+    ///
+    /// # Errors
+    /// There is no such program, or it does not take such a context. A trap is no error but part of the outcome.
+    pub fn run(&mut self, program: &str, context: impl Context) -> Result<Outcome, RunError> {
+        let program = self.find_program(program)?;
+        self.run_with(program, &context, None)
+    }
+
+    /// As [`Machine::run`], calling `hook` before every instruction.
+    ///
+    /// # Errors
+    /// As [`Machine::run`].
+    pub fn trace(
+        &mut self,
+        program: &str,
+        context: impl Context,
+        mut hook: impl FnMut(&Step<'_>),
+    ) -> Result<Outcome, RunError> {
+        let program = self.find_program(program)?;
+        self.run_with(program, &context, Some(&mut hook))
+    }
+
+    /// Runs a program many times on one context, as `BPF_PROG_TEST_RUN` does with `repeat` (0 counts as 1), and stops at
+    /// the first trap.
+    ///
+    /// The context is placed once: like the maps, context and packet keep what a run changes in them for the next one.
+    /// Every run has the whole of [`Machine::fuel`]. Events and lines of `bpf_trace_printk` are not kept; what waits in
+    /// maps is.
+    ///
+    /// ```
+    /// use softbpf::{Machine, Object, program_type::ProgramType};
+    ///
+    /// let text = "r0 = *(u32 *)(r1 + 0)\n r0 += 1\n *(u32 *)(r1 + 0) = r0\n exit";
+    /// let mut vm = Machine::load(&Object::from_text(text, ProgramType::Unspec)?)?;
+    /// let repeated = vm.repeat("main", [0; 4], 1000)?;
+    /// assert_eq!((repeated.ret, repeated.runs, repeated.instructions), (Ok(1000), 1000, 4000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Machine::run`].
+    pub fn repeat(&mut self, program: &str, context: impl Context, times: u64) -> Result<Repeated, RunError> {
+        let program = self.find_program(program)?;
+        let (mut engine, entry) = self.start(program, &context)?;
+        let mut repeated = Repeated { ret: Ok(0), runs: 0, instructions: 0 };
+        while repeated.ret.is_ok() && (repeated.runs < times || repeated.runs == 0) {
+            self.forget_run();
+            let finish = engine.run(self, entry, None);
+            repeated.runs += 1;
+            repeated.instructions = repeated.instructions.saturating_add(finish.instructions);
+            repeated.ret = self.finish(program, finish.ret);
+        }
+        self.forget_run();
+        self.engine = Some(engine);
+        Ok(repeated)
+    }
+
+    fn run_with(
+        &mut self,
+        program: ProgramId,
+        context: &dyn Context,
+        hook: Option<StepHook<'_>>,
+    ) -> Result<Outcome, RunError> {
+        let (mut engine, entry) = self.start(program, context)?;
+        self.forget_run();
+        let finish = engine.run(self, entry, hook);
+        self.engine = Some(engine);
+        Ok(Outcome {
+            ret: self.finish(program, finish.ret),
+            instructions: finish.instructions,
+            events: std::mem::take(&mut self.events),
+            printk: std::mem::take(&mut self.printk),
+            context: self.memory.get(self.placed.context.0, self.placed.context.1).to_vec(),
+            packet: self.packet().map(<[u8]>::to_vec),
+        })
+    }
+
+    /// Places the context; the engine, which comes back when the run has ended, and where it starts.
+    fn start(&mut self, program: ProgramId, context: &dyn Context) -> Result<(Box<dyn Engine>, Entry), RunError> {
+        let program_type = self.loaded(program)?.program_type();
+        if self.world.cpu >= self.cpus {
+            return Err(RunError::NoSuchCpu { cpu: self.world.cpu, cpus: self.cpus });
+        }
+        let engine = self.engine.take().ok_or(RunError::Poisoned)?;
+        // User space may have deleted elements since the last run.
+        self.end_run();
+        self.memory.start_run();
+        self.walk_keys.clear();
+        match context.place(&mut self.memory, program_type) {
+            Ok(placed) => {
+                self.placed = placed;
+                Ok((engine, Entry { program, args: placed.args, budget: self.fuel }))
+            }
+            Err(error) => {
+                self.engine = Some(engine);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Starts to count anew what a run may have only so much of, and drops what the last one sent out.
+    fn forget_run(&mut self) {
+        self.events.clear();
+        self.printk.clear();
+        self.printk_bytes = 0;
+        self.event_bytes = 0;
+        self.helper_bytes.set(0);
+    }
+
+    /// What a run came to, once what it held is let go of.
+    fn finish(&mut self, program: ProgramId, ret: Result<u64, Box<Trap>>) -> Result<u64, Box<Trap>> {
+        match (ret, self.end_run()) {
+            (Ok(_), Some(map)) => Err(self.trap_at_end(program, TrapKind::UnreleasedRecord { map })),
+            (ret, _) => ret,
+        }
+    }
+
+    /// Lets go of what a run held; the ring buffer whose record it did not release, if any.
+    fn end_run(&mut self) -> Option<Arc<str>> {
+        let mut unreleased = None;
+        for &index in &self.holding_maps {
+            let Some(map) = self.maps.get_mut(index) else { continue };
+            if unreleased.is_none() && map.has_reserved_records() {
+                unreleased = Some(map.name().clone());
+            }
+            map.end_run(&mut self.memory);
+        }
+        unreleased
+    }
+}
+
+/// Indices of the maps in which a run may leave something to be let go of.
+pub(super) fn holding_maps(maps: &[Map]) -> Vec<usize> {
+    (0..maps.len()).filter(|&index| maps[index].holds_memory_of_runs()).collect()
+}
