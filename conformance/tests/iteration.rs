@@ -1,12 +1,14 @@
 //! `bpf_loop` and `bpf_for_each_map_elem`: how often they call, with what, and what they return.
 
+use softbpf::asm::{Imm64, Insn};
+use softbpf::context::Packet;
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::memory::FaultKind;
 use softbpf::object::MAIN;
 use softbpf::outcome::ArgumentProblem;
 use softbpf::{Machine, TrapKind};
 use softbpf_conformance::programs::{program_with, ret};
-use softbpf_conformance::{TestResult, try_on_every_engine};
+use softbpf_conformance::{TestResult, fixture, try_on_every_engine};
 
 const E2BIG: i64 = -7;
 const EINVAL: i64 = -22;
@@ -293,4 +295,42 @@ fn large_arrays_open_as_they_are_walked() -> TestResult {
         assert_eq!(vm.run(MAIN, ())?.ret, Ok(5001));
         Ok(())
     })
+}
+
+#[test]
+fn compiled_functions_are_called_back() -> TestResult {
+    // What Linux 6.18 returns.
+    let cases: [(&str, i32); 10] = [
+        ("loop_all", 4950 + 100),
+        ("loop_some", 8 + 28),
+        ("loop_nested", 10_000 + 45),
+        ("loop_refused", -7 * 100 - 22),
+        ("each_element", 4 * (160_000 + 3720)),
+        ("each_of_some", 10 * 10_000 + 90),
+        ("each_deleted", 161_600),
+        ("each_replaced", 160_000 + 3720 + 120),
+        ("each_nested", 160_000 + 256),
+        ("each_refused", -22),
+    ];
+    try_on_every_engine(&fixture("callbacks.bpf.o"), |vm| {
+        for (name, expected) in cases {
+            let ret = vm.run(name, Packet::new([0; 64]))?.ret.map_err(|trap| format!("{name}: {trap}"))?;
+            assert_eq!(ret as u32, expected as u32, "{name}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn linked_callbacks_are_functions_of_the_program() -> TestResult {
+    let program = fixture("callbacks.bpf.o").program("loop_nested")?;
+    let names: Vec<&str> = program.functions().iter().map(|function| &*function.name).collect();
+    assert_eq!(names, ["loop_nested", "add_rows", "add_index"]);
+    for (slot, insn) in program.code().iter() {
+        if let Insn::LoadImm64 { value: Imm64::Code(off), .. } = *insn {
+            let target = (slot as i64 + 1 + i64::from(off)) as usize;
+            assert!(program.functions().iter().any(|function| function.slots.start == target), "slot {slot}");
+        }
+    }
+    Ok(())
 }
