@@ -70,16 +70,16 @@ fn past_packet_end() {
     check_report(
         &["past_packet_end", "--packet", "0011223344556677 8899aabbccdd"],
         expect![[r#"
-        error: invalid read of 1 byte at 0x10014e: out of bounds
+        error: invalid read of 1 byte at 0x1001ce: out of bounds
           --> ./faults.bpf.c:47:9
            |
         47 | return *(volatile u8 *)(data + 14) ? XDP_PASS : XDP_ABORTED;
            |        ^
           = at slot 5 of past_packet_end: w1 = *(u8 *)(r2 + 0x0)
-          = the address is 1 byte past the end of the packet (14 bytes at 0x100140)
+          = the address is 1 byte past the end of the packet (14 bytes at 0x1001c0)
           = help: compare the end of what is read with data_end before reading it
 
-           r0 0x1                  r1 0x10014e             r2 0x10014e             r3 0x0
+           r0 0x1                  r1 0x1001ce             r2 0x1001ce             r3 0x0
            r4 0x0                  r5 0x0                  r6 0x0                  r7 0x0
            r8 0x0                  r9 0x0                 r10 0x100000
 

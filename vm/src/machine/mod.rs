@@ -47,7 +47,7 @@ pub(crate) const MAX_PRINTK_BYTES: usize = 1 << 20;
 /// Most CPUs of a machine: as many as per-CPU maps can serve in the arena.
 pub const MAX_CPUS: u32 = 1024;
 
-/// Most bytes of samples and records that one [`Outcome`] keeps; further ones are in the buffers of their maps only.
+/// Most bytes of samples and records that one [`crate::Outcome`] keeps; further ones are in the buffers of their maps only.
 pub const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// How to make a machine.
