@@ -15,6 +15,11 @@ use crate::outcome::Trap;
 pub struct ProgramId(pub(crate) u32);
 
 impl ProgramId {
+    /// The program with this index, in the order of the object's programs.
+    pub fn new(index: usize) -> ProgramId {
+        ProgramId(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
     /// The index, in the order of the object's programs.
     pub fn index(self) -> usize {
         self.0 as usize

@@ -13,7 +13,7 @@ use crate::memory::{MAX_FRAMES, View};
 use crate::semantics;
 
 /// Iterations that `may_goto` grants a frame: the kernel's `BPF_MAX_LOOPS`.
-pub(super) const MAY_GOTO_LOOPS: u32 = 8 << 20;
+pub const MAY_GOTO_LOOPS: u32 = 8 << 20;
 
 /// Registers `r0` to `r10`, and five that no program names.
 pub(super) type Registers = [u64; 16];

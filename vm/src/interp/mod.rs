@@ -18,6 +18,7 @@ mod run;
 mod tests;
 
 pub use access::{access, load_packet};
+pub use exec::MAY_GOTO_LOOPS;
 use exec::{Frames, Registers, State};
 use flat::Slot;
 pub use handover::{CallerFrame, Resumed, Suspended};

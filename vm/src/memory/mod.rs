@@ -35,15 +35,17 @@ pub const MAX_FRAMES: u32 = 8;
 /// Inaccessible bytes from address 0.
 const NULL_PAGE: u32 = 0x1_0000;
 /// From one frame's top to the next one's: the gap below a frame is a red zone.
-const FRAME_STRIDE: u32 = 2 * STACK_FRAME;
+pub const FRAME_STRIDE: u32 = 2 * STACK_FRAME;
 /// Top of the entry program's frame; callees' frames are below.
-const STACK_TOP: u32 = 0x10_0000;
+pub const STACK_TOP: u32 = 0x10_0000;
 /// At least this many inaccessible bytes lie between two objects.
 const RED_ZONE: u32 = 64;
 /// Objects start at multiples of this.
 const ALIGN: u32 = 64;
 /// Bytes behind the arena's end, so that an access that starts inside needs no second check.
 const ARENA_PADDING: usize = 8;
+/// How far a window reaches to both sides.
+const REACH: u32 = 0x1_0000;
 /// Arena sizes, the first that the machine grants is taken.
 const ARENA_SIZES: [u64; 4] = [1 << 32, 1 << 30, 1 << 28, 1 << 26];
 
@@ -366,7 +368,8 @@ impl Memory {
         self.generation
     }
 
-    /// The accessible bytes around `addr`: as many on both sides, inside its object, as are all open to such an access.
+    /// The accessible bytes around `addr`: as many on both sides, inside its object, as are all open to such an access,
+    /// but no more than 64 KiB, so that the cost of looking has a bound.
     /// They stay so until the run ends or [`Memory::generation`] changes. `None` where the byte at `addr` is not open,
     /// and for what opens and closes all the time: stack frames, ring buffer records, far objects.
     pub fn window(&self, addr: u64, access: Access) -> Option<Range<u32>> {
@@ -384,9 +387,15 @@ impl Memory {
             | ObjectKind::Data { .. }
             | ObjectKind::Placed { .. } => {}
         }
+        let (start, end) = (start.max(addr.saturating_sub(REACH)), end.min(addr.saturating_add(REACH)));
         let first = bits.last_clear(start, addr - start).map_or(start, |clear| start + clear + 1);
         let last = bits.first_clear(addr, end - addr).map_or(end, |clear| addr + clear);
         (addr < last).then_some(first..last)
+    }
+
+    /// Whether what lies at an address goes when the next run starts: contexts and packets.
+    pub fn is_fleeting(&self, addr: u32) -> bool {
+        (self.run_zone.start..self.run_zone.end).contains(&addr.into())
     }
 
     // Stack frames.

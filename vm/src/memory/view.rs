@@ -38,6 +38,11 @@ impl View<'_> {
         (self.arena, self.readable, self.writable)
     }
 
+    /// Whether the arena covers all addresses below 2^32, so that no access below can leave it.
+    pub fn is_full_size(&self) -> bool {
+        self.arena.len() as u64 >= super::FAR_START
+    }
+
     /// Whether stores must be accounted for, by [`super::Memory::write`].
     #[inline(always)]
     pub fn tracking(&self) -> bool {
