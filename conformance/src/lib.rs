@@ -36,9 +36,10 @@ use softbpf::{Config, Machine, Object};
 /// Makes an engine.
 pub type MakeEngine = fn() -> Box<dyn Engine>;
 
-/// The engines that work on this machine. A test runs on all of them.
+/// The engines that work on this machine, the JIT in each of its configurations. A test runs on all of them.
 pub fn engines() -> Vec<MakeEngine> {
-    ["interpreter", "jit"].into_iter().filter_map(|name| engine_named(name).ok()).collect()
+    const NAMES: [&str; 4] = ["interpreter", "jit", "jit-unproved", "jit-baseline"];
+    NAMES.into_iter().filter_map(|name| engine_named(name).ok()).collect()
 }
 
 /// An engine that there is not, or not here.
@@ -52,19 +53,24 @@ pub enum UnknownEngine {
     Jit(#[from] softbpf_jit::Unavailable),
 }
 
-/// The engine with this name: `interpreter` or `jit`.
+/// The engine with this name: `interpreter`, `jit`, `jit-unproved` (which checks every access but those of the stack at
+/// constant offsets) or `jit-baseline` (which uses no instruction that not every x86-64 has).
 ///
 /// # Errors
 /// There is none, or it does not work on this machine.
 pub fn engine_named(name: &str) -> Result<MakeEngine, UnknownEngine> {
-    match name {
-        "interpreter" => Ok(|| Box::new(Interpreter::new())),
-        "jit" => {
-            softbpf_jit::engine()?;
-            Ok(|| softbpf_jit::engine().unwrap_or_else(|_| Box::new(Interpreter::new())))
-        }
-        _ => Err(UnknownEngine::Name(name.to_owned())),
+    fn jit(config: softbpf_jit::Config) -> Box<dyn Engine> {
+        softbpf_jit::engine_with(config).unwrap_or_else(|_| Box::new(Interpreter::new()))
     }
+    let make: MakeEngine = match name {
+        "interpreter" => return Ok(|| Box::new(Interpreter::new())),
+        "jit" => || jit(softbpf_jit::Config::default()),
+        "jit-unproved" => || jit(softbpf_jit::Config { proofs: false, ..softbpf_jit::Config::default() }),
+        "jit-baseline" => || jit(softbpf_jit::Config { extensions: false, ..softbpf_jit::Config::default() }),
+        _ => return Err(UnknownEngine::Name(name.to_owned())),
+    };
+    softbpf_jit::engine()?;
+    Ok(make)
 }
 
 /// What a test comes to whose steps may fail.

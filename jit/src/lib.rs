@@ -1,22 +1,77 @@
-//! The x86-64 backend of softbpf: where machine code will be made, and where `unsafe` is at home.
+//! The x86-64 backend of softbpf: programs as machine code, with the outcome of the interpreter to the bit.
 //!
-//! It is not written yet. What the crate can honestly do is say so, in a form that callers who offer a choice of
-//! engines can show: [`engine`] refuses with the reason.
+//! [`engine`] makes an engine where there is a backend, and says why not elsewhere.
+
+#[cfg(all(target_arch = "x86_64", unix))]
+mod blocks;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod proof;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod x64;
 
 use softbpf::engine::Engine;
 
+pub mod inspect;
+
+/// How to compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Use instructions beyond the baseline of x86-64 where the machine has them.
+    pub extensions: bool,
+    /// Leave out checks of accesses that an analysis has proved.
+    pub proofs: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { extensions: true, proofs: true }
+    }
+}
+
 /// Why there is no JIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// This version of softbpf has none.
-    #[error("this version of softbpf has no JIT yet; use the interpreter")]
-    NotWritten,
+    /// The machine is none that the JIT makes code for.
+    #[error("there is no JIT for this machine, only for x86-64 under Unix; use the interpreter")]
+    NotSupported,
+    /// The host grants no executable memory.
+    #[error("the JIT cannot work here: {reason}; use the interpreter")]
+    NoMemory {
+        /// What the host said.
+        reason: String,
+    },
 }
 
 /// A JIT for this machine.
 ///
 /// # Errors
-/// Always: [`Unavailable::NotWritten`].
+/// There is none for this machine, or the host does not let it work.
 pub fn engine() -> Result<Box<dyn Engine>, Unavailable> {
-    Err(Unavailable::NotWritten)
+    engine_with(Config::default())
+}
+
+/// As [`engine`], with another configuration.
+///
+/// # Errors
+/// As [`engine`].
+#[cfg(all(target_arch = "x86_64", unix))]
+pub fn engine_with(config: Config) -> Result<Box<dyn Engine>, Unavailable> {
+    x64::new(config)
+}
+
+/// As [`engine`], with another configuration.
+///
+/// # Errors
+/// As [`engine`].
+#[cfg(not(all(target_arch = "x86_64", unix)))]
+pub fn engine_with(_config: Config) -> Result<Box<dyn Engine>, Unavailable> {
+    Err(Unavailable::NotSupported)
+}
+
+#[cfg(all(target_arch = "x86_64", unix))]
+use x64::inspect as backend_inspect;
+
+#[cfg(not(all(target_arch = "x86_64", unix)))]
+fn backend_inspect(_: &mut softbpf::Machine, _: softbpf::engine::ProgramId, _: Config) -> Option<inspect::Compilation> {
+    None
 }

@@ -1,0 +1,346 @@
+//! What can be proved of a program's accesses of memory before it runs.
+//!
+//! One pass over the instructions in their order, with what is known at each place: constant offsets into the stack,
+//! the context, global data, values of maps behind a test for null, packets behind a test of their length. Where a
+//! loop begins, what the loop writes is doubted; the jumps back must then keep what was claimed, or a second pass
+//! doubts everything there. No loop is walked twice.
+//!
+//! Some claims hold only under assumptions about the run ([`Assumptions`]): they are looked at before it begins.
+//!
+//! It knows no machine code. Sources of the idea: the kernel's verifier, which must prove all of this; here what is not
+//! proved is checked as the program runs.
+
+mod state;
+mod transfer;
+mod value;
+
+use softbpf::codec::Code;
+use softbpf::context::ContextKind;
+use softbpf::engine::ProgramId;
+use softbpf::insn::{Condition, Insn, Operand, Reg, Size, Width};
+use softbpf::machine::Machine;
+use softbpf::maps::Map;
+use softbpf::memory::{Permission, STACK_FRAME};
+use softbpf::program_type::ProgramType;
+
+use state::{State, negated};
+pub(crate) use transfer::MAP_LOOKUP_ELEM;
+pub(crate) use value::Range;
+pub use value::Region;
+use value::Value;
+
+use crate::blocks::{self, Place};
+
+/// Bytes of a context that claims are made about.
+pub(crate) const CONTEXT_BYTES: usize = 512;
+
+/// How an access is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Plan {
+    /// Not an access, or one of which nothing is known.
+    #[default]
+    Unknown,
+    /// Likely in this object: to be compared with its limits.
+    Likely(Region),
+    /// In bounds, at one of these offsets of an object that is open for it.
+    Proved(Region, Range<i64>),
+}
+
+/// What must be true of a run for the proofs to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Assumptions {
+    /// `r1` is the context's address on entry, and so many bytes at its start may be read or written: a bit a byte.
+    pub(crate) context: bool,
+    pub(crate) readable: [u64; CONTEXT_BYTES / 64],
+    pub(crate) writable: [u64; CONTEXT_BYTES / 64],
+    /// The context's fields at these offsets hold the packet's start and end, and cannot be written.
+    pub(crate) packet: Option<PacketFields>,
+    /// All of the packet may be read, or written.
+    pub(crate) packet_read: bool,
+    pub(crate) packet_write: bool,
+    /// `bpf_map_lookup_elem` is not mocked.
+    pub(crate) lookup: bool,
+}
+
+/// Offsets of the packet pointers in a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PacketFields {
+    pub(crate) data: i64,
+    pub(crate) data_end: i64,
+}
+
+impl PacketFields {
+    /// Of `struct xdp_md` and `struct __sk_buff`.
+    fn of(program_type: ProgramType) -> Option<PacketFields> {
+        match ContextKind::of(program_type) {
+            ContextKind::Xdp => Some(PacketFields { data: 0, data_end: 4 }),
+            ContextKind::SkBuff => Some(PacketFields { data: 76, data_end: 80 }),
+            ContextKind::PtRegs | ContextKind::Bytes => None,
+        }
+    }
+}
+
+/// The plans of all instructions, by index, and what they rely on.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) assumptions: Assumptions,
+}
+
+/// Proves what can be proved of a program.
+pub(crate) fn prove(
+    machine: &Machine,
+    id: ProgramId,
+    program_type: ProgramType,
+    code: &Code,
+    places: &[Place],
+) -> Proofs {
+    let loops = Loops::of(code, places);
+    let pass = |trusting| {
+        let mut pass = Pass {
+            machine,
+            id,
+            code,
+            places,
+            packet_fields: PacketFields::of(program_type),
+            loops: &loops,
+            trusting,
+            waiting: std::iter::repeat_with(|| None).take(places.len()).collect(),
+            heads: Vec::new(),
+            sound: true,
+            proofs: Proofs { plans: vec![Plan::Unknown; places.len()], assumptions: Assumptions::default() },
+        };
+        pass.run();
+        (pass.sound, pass.proofs)
+    };
+    match pass(true) {
+        (true, proofs) => proofs,
+        // A jump back into a loop, from outside it, breaks what was taken for granted at its head.
+        (false, _) => pass(false).1,
+    }
+}
+
+/// Which registers each loop writes.
+#[derive(Debug)]
+struct Loops {
+    /// Loop heads by index, with a bit for each register written from there to the last jump back.
+    written: Vec<(u32, u16)>,
+}
+
+impl Loops {
+    fn of(code: &Code, places: &[Place]) -> Loops {
+        let mut ends = vec![];
+        for (index, (slot, insn)) in code.iter().enumerate() {
+            if let Some(off) = insn.jump_offset() {
+                let to = blocks::target(code, slot, off);
+                if to <= index {
+                    ends.push((to as u32, index as u32));
+                }
+            }
+        }
+        // By head, the last jump back first.
+        ends.sort_unstable_by_key(|&(head, end)| (head, std::cmp::Reverse(end)));
+        ends.dedup_by_key(|&mut (head, _)| head);
+        let mut next_write = [u32::MAX; 11];
+        let mut written = Vec::with_capacity(ends.len());
+        let mut index = code.insns().len();
+        for &(head, end) in ends.iter().rev() {
+            while index > head as usize {
+                index -= 1;
+                note_writes(&code.insns()[index], index as u32, &mut next_write);
+            }
+            let set = (0..11).filter(|&reg| next_write[reg] <= end).fold(0, |set, reg| set | 1 << reg);
+            written.push((head, set));
+        }
+        written.reverse();
+        debug_assert!(written.iter().all(|&(head, _)| places[head as usize].loop_head));
+        Loops { written }
+    }
+
+    fn written(&self, head: u32) -> u16 {
+        let at = self.written.binary_search_by_key(&head, |&(head, _)| head);
+        at.map_or(u16::MAX, |at| self.written[at].1)
+    }
+}
+
+fn note_writes(insn: &Insn, index: u32, next_write: &mut [u32; 11]) {
+    if let Insn::Call(_) | Insn::LoadPacket { .. } = insn {
+        next_write[..6].fill(index);
+    } else if let Some(reg) = insn.written() {
+        next_write[usize::from(reg.number())] = index;
+    }
+}
+
+struct Pass<'p> {
+    machine: &'p Machine,
+    id: ProgramId,
+    code: &'p Code,
+    places: &'p [Place],
+    packet_fields: Option<PacketFields>,
+    loops: &'p Loops,
+    /// Take for granted that loops keep what they do not write.
+    trusting: bool,
+    /// What jumps forward to an instruction bring there.
+    waiting: Vec<Option<Box<State>>>,
+    /// What was claimed at loop heads.
+    heads: Vec<(u32, State)>,
+    /// No jump back has broken a claim.
+    sound: bool,
+    proofs: Proofs,
+}
+
+impl Pass<'_> {
+    fn run(&mut self) {
+        let mut state = Some(self.entry());
+        for (index, (slot, insn)) in self.code.iter().enumerate() {
+            if self.places[index].leader {
+                state = Some(self.arrive(index, state));
+            }
+            if let Some(known) = &mut state
+                && !self.step(index, slot, insn, known)
+            {
+                state = None;
+            }
+        }
+    }
+
+    fn entry(&mut self) -> State {
+        let mut state = State::unknown();
+        if !self.places[0].callable {
+            state.set(Reg::R1, Value::Pointer(Region::Context, Range::exactly(0)));
+        }
+        state
+    }
+
+    /// What is known where a block begins.
+    fn arrive(&mut self, index: usize, falling: Option<State>) -> State {
+        let place = self.places[index];
+        let jumping = self.waiting[index].take();
+        if place.callable {
+            return State::unknown();
+        }
+        let mut state = match (falling, jumping) {
+            (Some(mut state), Some(other)) => {
+                state.join(&other);
+                state
+            }
+            (Some(state), None) => state,
+            (None, Some(state)) => *state,
+            // Reached from behind only, or not at all.
+            (None, None) => State::unknown(),
+        };
+        if place.loop_head {
+            const FRAME_POINTER: u16 = 1 << 10;
+            let written = if self.trusting { self.loops.written(index as u32) } else { u16::MAX };
+            state.doubt(written & !FRAME_POINTER);
+            state.doubt_spilled();
+            if !self.trusting {
+                state.packet = 0;
+            }
+            self.heads.push((index as u32, state.clone()));
+        }
+        state
+    }
+
+    /// Brings a state to the target of a jump.
+    fn jump(&mut self, index: usize, slot: usize, off: i32, state: State) {
+        let to = blocks::target(self.code, slot, off);
+        if to > index {
+            match &mut self.waiting[to] {
+                Some(waiting) => waiting.join(&state),
+                none => *none = Some(Box::new(state)),
+            }
+        } else if let Ok(at) = self.heads.binary_search_by_key(&(to as u32), |&(head, _)| head) {
+            self.sound &= self.heads[at].1.covers(&state);
+        }
+        // A head that is not in the list claims nothing: it can be called.
+    }
+
+    /// The map of this index, if programs may use it like that.
+    fn map(&self, index: u32, write: bool) -> Option<&Map> {
+        let map = self.machine.map_info(index as usize)?;
+        let allowed = match map.permission() {
+            Permission::Read => !write,
+            Permission::ReadWrite => true,
+            Permission::Write => write,
+        };
+        allowed.then_some(map)
+    }
+
+    /// How an access can be made, and what that relies on.
+    fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
+        let value = state.get(base).plus(Value::number(i64::from(off) as u64));
+        let Value::Pointer(region, offset) = value else {
+            if let Value::MaybeNull { map, .. } = state.get(base) {
+                return Plan::Likely(Region::Element(map));
+            }
+            return Plan::Unknown;
+        };
+        if offset == value::ANY || !self.inside(state, region, offset, size, read, write) {
+            return Plan::Likely(region);
+        }
+        Plan::Proved(region, offset)
+    }
+
+    fn inside(
+        &mut self,
+        state: &State,
+        region: Region,
+        offset: Range<i64>,
+        size: Size,
+        read: bool,
+        write: bool,
+    ) -> bool {
+        let end = offset.max + i64::from(size.bytes());
+        match region {
+            Region::Stack => offset.min >= -i64::from(STACK_FRAME) && end <= 0,
+            Region::Context => self.inside_context(offset.min, end, read, write),
+            Region::Packet => {
+                let inside = offset.min >= 0 && end <= state.packet;
+                if inside {
+                    self.proofs.assumptions.packet_read |= read;
+                    self.proofs.assumptions.packet_write |= write;
+                }
+                inside
+            }
+            Region::Data(map) | Region::Element(map) => {
+                let readable = !read || self.map(map, false).is_some();
+                let writable = !write || self.map(map, true).is_some();
+                let size = self.machine.map_info(map as usize).map_or(0, |map| i64::from(map.value_size()));
+                readable && writable && offset.min >= 0 && end <= size
+            }
+        }
+    }
+
+    fn inside_context(&mut self, start: i64, end: i64, read: bool, write: bool) -> bool {
+        if start < 0 || end > CONTEXT_BYTES as i64 {
+            return false;
+        }
+        let assumptions = &mut self.proofs.assumptions;
+        assumptions.context = true;
+        for byte in start as usize..end as usize {
+            assumptions.readable[byte / 64] |= u64::from(read) << (byte % 64);
+            assumptions.writable[byte / 64] |= u64::from(write) << (byte % 64);
+        }
+        true
+    }
+
+    fn branch(&mut self, index: usize, slot: usize, off: i32, state: &mut State, test: Test) {
+        let Test { condition, width, dst, src } = test;
+        let mut taken = state.clone();
+        taken.assume(condition, width, dst, src);
+        self.jump(index, slot, off, taken);
+        if let Some(negated) = negated(condition) {
+            state.assume(negated, width, dst, src);
+        }
+    }
+}
+
+/// The condition of a jump.
+#[derive(Debug, Clone, Copy)]
+struct Test {
+    condition: Condition,
+    width: Width,
+    dst: Reg,
+    src: Operand,
+}

@@ -1,0 +1,271 @@
+//! Arithmetic.
+
+use dynasmrt::{DynasmApi, DynasmLabelApi};
+use softbpf::insn::{AluOp, ByteOrder, Operand, Reg, Size, SwapWidth, Width};
+
+use super::asm::{Assembler, x64};
+use super::registers::{Host, RAX, RCX, RDX, host};
+
+/// The code of one arithmetic instruction. `bmi2`: the machine has shifts by any register.
+pub(super) fn emit(asm: &mut Assembler, bmi2: bool, op: AluOp, width: Width, dst: Reg, src: Operand) {
+    let dst = host(dst);
+    match op {
+        AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::And | AluOp::Xor => simple(asm, op, width, dst, src),
+        AluOp::Mov => mov(asm, width, dst, src),
+        AluOp::Mul => mul(asm, width, dst, src),
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match src {
+            Operand::Imm(amount) => shift_by_constant(asm, op, width, dst, amount),
+            Operand::Reg(amount) if bmi2 => shift_bmi2(asm, op, width, dst, host(amount)),
+            Operand::Reg(amount) => shift(asm, op, width, dst, host(amount)),
+        },
+        AluOp::Div | AluOp::Mod => divide(asm, op == AluOp::Div, false, width, dst, src),
+        AluOp::Sdiv | AluOp::Smod => divide(asm, op == AluOp::Sdiv, true, width, dst, src),
+    }
+}
+
+/// `register = imm`, sign-extended; flags are lost.
+pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
+    if imm == 0 {
+        x64!(asm; xor Rd(dst), Rd(dst));
+    } else if let Ok(imm) = u32::try_from(imm) {
+        x64!(asm; mov Rd(dst), DWORD imm as i32);
+    } else if let Ok(imm) = i32::try_from(imm) {
+        x64!(asm; mov Rq(dst), DWORD imm);
+    } else {
+        x64!(asm; mov Rq(dst), QWORD imm);
+    }
+}
+
+/// An operation with a register or an immediate, in the shortest form there is.
+macro_rules! binary {
+    ($asm:expr, $op:ident, $width:expr, $dst:expr, $src:expr) => {
+        match ($width, $src) {
+            (Width::W64, Operand::Reg(src)) => x64!($asm; $op Rq($dst), Rq(host(src))),
+            (Width::W32, Operand::Reg(src)) => x64!($asm; $op Rd($dst), Rd(host(src))),
+            (Width::W64, Operand::Imm(imm)) => match i8::try_from(imm) {
+                Ok(imm) => x64!($asm; $op Rq($dst), BYTE imm),
+                Err(_) => x64!($asm; $op Rq($dst), DWORD imm),
+            },
+            (Width::W32, Operand::Imm(imm)) => match i8::try_from(imm) {
+                Ok(imm) => x64!($asm; $op Rd($dst), BYTE imm),
+                Err(_) => x64!($asm; $op Rd($dst), DWORD imm),
+            },
+        }
+    };
+}
+
+fn simple(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, src: Operand) {
+    match op {
+        AluOp::Add => binary!(asm, add, width, dst, src),
+        AluOp::Sub => binary!(asm, sub, width, dst, src),
+        AluOp::Or => binary!(asm, or, width, dst, src),
+        AluOp::And => binary!(asm, and, width, dst, src),
+        AluOp::Xor => binary!(asm, xor, width, dst, src),
+        AluOp::Mul
+        | AluOp::Div
+        | AluOp::Sdiv
+        | AluOp::Lsh
+        | AluOp::Rsh
+        | AluOp::Mod
+        | AluOp::Smod
+        | AluOp::Mov
+        | AluOp::Arsh => {}
+    }
+}
+
+fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
+    match (width, src) {
+        (Width::W64, Operand::Reg(src)) => x64!(asm; mov Rq(dst), Rq(host(src))),
+        (Width::W32, Operand::Reg(src)) => x64!(asm; mov Rd(dst), Rd(host(src))),
+        (Width::W64, Operand::Imm(imm)) => load_imm(asm, dst, imm.into()),
+        (Width::W32, Operand::Imm(imm)) => load_imm(asm, dst, (imm as u32).into()),
+    }
+}
+
+fn mul(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
+    match (width, src) {
+        (Width::W64, Operand::Reg(src)) => x64!(asm; imul Rq(dst), Rq(host(src))),
+        (Width::W32, Operand::Reg(src)) => x64!(asm; imul Rd(dst), Rd(host(src))),
+        (Width::W64, Operand::Imm(imm)) => x64!(asm; imul Rq(dst), Rq(dst), DWORD imm),
+        (Width::W32, Operand::Imm(imm)) => x64!(asm; imul Rd(dst), Rd(dst), DWORD imm),
+    }
+}
+
+// Shifts. The machine masks amounts as RFC 9669 section 4.1 does: 63 or 31, by the width.
+
+fn shift_by_constant(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: i32) {
+    let amount = amount as i8;
+    match (op, width) {
+        (AluOp::Lsh, Width::W64) => x64!(asm; shl Rq(dst), BYTE amount & 63),
+        (AluOp::Rsh, Width::W64) => x64!(asm; shr Rq(dst), BYTE amount & 63),
+        (_, Width::W64) => x64!(asm; sar Rq(dst), BYTE amount & 63),
+        // A shift by 0 would still clear the high half: only its flags are left alone.
+        (AluOp::Lsh, Width::W32) => x64!(asm; shl Rd(dst), BYTE amount & 31),
+        (AluOp::Rsh, Width::W32) => x64!(asm; shr Rd(dst), BYTE amount & 31),
+        (_, Width::W32) => x64!(asm; sar Rd(dst), BYTE amount & 31),
+    }
+}
+
+fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
+    match (op, width) {
+        (AluOp::Lsh, Width::W64) => x64!(asm; shlx Rq(dst), Rq(dst), Rq(amount)),
+        (AluOp::Rsh, Width::W64) => x64!(asm; shrx Rq(dst), Rq(dst), Rq(amount)),
+        (_, Width::W64) => x64!(asm; sarx Rq(dst), Rq(dst), Rq(amount)),
+        (AluOp::Lsh, Width::W32) => x64!(asm; shlx Rd(dst), Rd(dst), Rd(amount)),
+        (AluOp::Rsh, Width::W32) => x64!(asm; shrx Rd(dst), Rd(dst), Rd(amount)),
+        (_, Width::W32) => x64!(asm; sarx Rd(dst), Rd(dst), Rd(amount)),
+    }
+}
+
+/// Without BMI2 the amount must be in `cl`.
+fn shift(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
+    const R11: Host = 11;
+    match (dst, amount) {
+        (RCX, _) => {
+            x64!(asm; mov r11, rcx);
+            if amount != RCX {
+                x64!(asm; mov rcx, Rq(amount));
+            }
+            shift_by_cl(asm, op, width, R11);
+            x64!(asm; mov rcx, r11);
+        }
+        (_, RCX) => shift_by_cl(asm, op, width, dst),
+        (_, _) => {
+            x64!(asm
+                ; mov r11, rcx
+                ; mov rcx, Rq(amount)
+            );
+            shift_by_cl(asm, op, width, dst);
+            x64!(asm; mov rcx, r11);
+        }
+    }
+}
+
+fn shift_by_cl(asm: &mut Assembler, op: AluOp, width: Width, dst: Host) {
+    match (op, width) {
+        (AluOp::Lsh, Width::W64) => x64!(asm; shl Rq(dst), cl),
+        (AluOp::Rsh, Width::W64) => x64!(asm; shr Rq(dst), cl),
+        (_, Width::W64) => x64!(asm; sar Rq(dst), cl),
+        (AluOp::Lsh, Width::W32) => x64!(asm; shl Rd(dst), cl),
+        (AluOp::Rsh, Width::W32) => x64!(asm; shr Rd(dst), cl),
+        (_, Width::W32) => x64!(asm; sar Rd(dst), cl),
+    }
+}
+
+/// Division and modulo, by zero and MIN / -1 as RFC 9669 section 4.1 has them, where the machine would fault.
+fn divide(asm: &mut Assembler, quotient: bool, signed: bool, width: Width, dst: Host, src: Operand) {
+    let (by_zero, done) = (asm.new_dynamic_label(), asm.new_dynamic_label());
+    match src {
+        Operand::Imm(0) => return divide_by_zero(asm, quotient, width, dst),
+        Operand::Imm(-1) if signed => return divide_by_minus_one(asm, quotient, width, dst),
+        Operand::Imm(imm) => load_imm(asm, 11, imm.into()),
+        Operand::Reg(src) => {
+            match width {
+                Width::W64 => x64!(asm; mov r11, Rq(host(src)); test r11, r11),
+                Width::W32 => x64!(asm; mov r11d, Rd(host(src)); test r11d, r11d),
+            }
+            x64!(asm; jz =>by_zero);
+            if signed {
+                let by_other = asm.new_dynamic_label();
+                match width {
+                    Width::W64 => x64!(asm; cmp r11, BYTE -1),
+                    Width::W32 => x64!(asm; cmp r11d, BYTE -1),
+                }
+                x64!(asm; jne =>by_other);
+                divide_by_minus_one(asm, quotient, width, dst);
+                x64!(asm; jmp =>done; =>by_other);
+            }
+        }
+    }
+    divide_by_r11(asm, quotient, signed, width, dst);
+    if let Operand::Reg(_) = src {
+        x64!(asm; jmp =>done; =>by_zero);
+        divide_by_zero(asm, quotient, width, dst);
+    }
+    x64!(asm; =>done);
+}
+
+fn divide_by_zero(asm: &mut Assembler, quotient: bool, width: Width, dst: Host) {
+    match (quotient, width) {
+        (true, _) => x64!(asm; xor Rd(dst), Rd(dst)),
+        (false, Width::W32) => x64!(asm; mov Rd(dst), Rd(dst)),
+        (false, Width::W64) => {}
+    }
+}
+
+fn divide_by_minus_one(asm: &mut Assembler, quotient: bool, width: Width, dst: Host) {
+    match (quotient, width) {
+        (true, Width::W64) => x64!(asm; neg Rq(dst)),
+        (true, Width::W32) => x64!(asm; neg Rd(dst)),
+        (false, _) => x64!(asm; xor Rd(dst), Rd(dst)),
+    }
+}
+
+/// Divides by `r11`, which no guest register is, through `rax` and `rdx`, which two are.
+fn divide_by_r11(asm: &mut Assembler, quotient: bool, signed: bool, width: Width, dst: Host) {
+    if dst != RAX {
+        x64!(asm; push rax);
+    }
+    if dst != RDX {
+        x64!(asm; push rdx);
+    }
+    if dst != RAX {
+        x64!(asm; mov rax, Rq(dst));
+    }
+    match (signed, width) {
+        (false, Width::W64) => x64!(asm; xor edx, edx; div r11),
+        (false, Width::W32) => x64!(asm; xor edx, edx; div r11d),
+        (true, Width::W64) => x64!(asm; cqo; idiv r11),
+        (true, Width::W32) => x64!(asm; cdq; idiv r11d),
+    }
+    // The 32-bit forms have cleared the high halves.
+    if quotient {
+        x64!(asm; mov r11, rax);
+    } else {
+        x64!(asm; mov r11, rdx);
+    }
+    if dst != RDX {
+        x64!(asm; pop rdx);
+    }
+    if dst != RAX {
+        x64!(asm; pop rax);
+    }
+    x64!(asm; mov Rq(dst), r11);
+}
+
+pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Reg) {
+    match width {
+        Width::W64 => x64!(asm; neg Rq(host(dst))),
+        Width::W32 => x64!(asm; neg Rd(host(dst))),
+    }
+}
+
+/// RFC 9669 section 4.1, `MOVSX`.
+pub(super) fn movsx(asm: &mut Assembler, width: Width, from: Size, dst: Reg, src: Reg) {
+    let (dst, src) = (host(dst), host(src));
+    match (width, from) {
+        (Width::W64, Size::B) => x64!(asm; movsx Rq(dst), Rb(src)),
+        (Width::W64, Size::H) => x64!(asm; movsx Rq(dst), Rw(src)),
+        (Width::W64, Size::W) => x64!(asm; movsxd Rq(dst), Rd(src)),
+        (Width::W64, Size::DW) => x64!(asm; mov Rq(dst), Rq(src)),
+        (Width::W32, Size::B) => x64!(asm; movsx Rd(dst), Rb(src)),
+        (Width::W32, Size::H) => x64!(asm; movsx Rd(dst), Rw(src)),
+        (Width::W32, Size::W | Size::DW) => x64!(asm; mov Rd(dst), Rd(src)),
+    }
+}
+
+/// RFC 9669 section 4.2.
+pub(super) fn byte_order(asm: &mut Assembler, order: ByteOrder, width: SwapWidth, dst: Reg) {
+    let dst = host(dst);
+    match (order, width) {
+        (ByteOrder::Le, SwapWidth::B16) => x64!(asm; movzx Rd(dst), Rw(dst)),
+        (ByteOrder::Le, SwapWidth::B32) => x64!(asm; mov Rd(dst), Rd(dst)),
+        (ByteOrder::Le, SwapWidth::B64) => {}
+        (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B16) => x64!(asm
+            ; ror Rw(dst), BYTE 8
+            ; movzx Rd(dst), Rw(dst)
+        ),
+        (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B32) => x64!(asm; bswap Rd(dst)),
+        (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B64) => x64!(asm; bswap Rq(dst)),
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether a run is as the proofs assume, and where its objects are.
+
+use softbpf::machine::Machine;
+use softbpf::memory::{Permission, Word};
+
+use super::cells::Object;
+use crate::proof::{Assumptions, MAP_LOOKUP_ELEM, PacketFields};
+
+/// Whether what was assumed holds of a run whose program finds `r1` in its first argument.
+pub(super) fn holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> bool {
+    (!assumptions.lookup || !machine.is_mocked(MAP_LOOKUP_ELEM))
+        && (!assumptions.context || context_holds(assumptions, machine, r1))
+        && assumptions.packet.is_none_or(|fields| packet_holds(assumptions, machine, fields))
+}
+
+fn context_holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> bool {
+    let (context, _) = machine.placed().context;
+    if u64::from(context) != r1 || context % 64 != 0 {
+        return false;
+    }
+    let first = context as usize / 64;
+    let mut view = machine.memory.view();
+    let (_, readable, writable) = view.parts();
+    let covers = |bitmap: &[Word], needed: &[u64]| {
+        let words = bitmap.get(first..).unwrap_or(&[]);
+        needed.iter().zip(words).all(|(&needed, word)| needed & !u64::from_le_bytes(*word) == 0)
+    };
+    covers(readable, &assumptions.readable) && covers(writable, &assumptions.writable)
+}
+
+fn packet_holds(assumptions: &Assumptions, machine: &mut Machine, fields: PacketFields) -> bool {
+    let placed = *machine.placed();
+    let (Some((start, len)), (context, _)) = (placed.packet, placed.context) else { return false };
+    let memory = &machine.memory;
+    let holds = |offset: i64, value: u32| {
+        let addr = u64::from(context) + offset as u64;
+        let constant = (0..4).all(|byte| memory.check_write(addr + byte, 1).is_err());
+        constant && memory.read(addr, 4) == Ok(&value.to_le_bytes())
+    };
+    let (read, write) = open(placed.packet_permission);
+    (!assumptions.packet_read || read)
+        && (!assumptions.packet_write || write)
+        && holds(fields.data, start)
+        && holds(fields.data_end, start + len)
+}
+
+fn open(permission: Option<Permission>) -> (bool, bool) {
+    match permission {
+        Some(Permission::Read) => (true, false),
+        Some(Permission::ReadWrite) => (true, true),
+        Some(Permission::Write) => (false, true),
+        None => (false, false),
+    }
+}
+
+/// The context and the packet of a run, as far as they are all open.
+pub(super) fn objects(machine: &mut Machine) -> [Object; 2] {
+    let placed = *machine.placed();
+    let (context, len) = placed.context;
+    let mut view = machine.memory.view();
+    let (_, readable, writable) = view.parts();
+    let open_context = |bitmap: &[Word]| {
+        let end = context as usize + len as usize;
+        let words = bitmap.get(context as usize / 64..end.div_ceil(64)).unwrap_or(&[]);
+        let (last, whole) =
+            words.split_last().map_or((u64::MAX, words), |(last, whole)| (u64::from_le_bytes(*last), whole));
+        let tail = u64::MAX >> ((64 - end % 64) % 64);
+        context % 64 == 0 && whole.iter().all(|word| *word == [0xff; 8]) && tail & !last == 0
+    };
+    let context = Object::new(context, len, open_context(readable), open_context(writable));
+    let packet = placed.packet.map_or_else(Object::default, |(start, len)| {
+        let (read, write) = open(placed.packet_permission);
+        Object::new(start, len, read, write)
+    });
+    [context, packet]
+}

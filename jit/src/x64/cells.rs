@@ -1,0 +1,208 @@
+//! What compiled code finds behind `r12`: the part of a run's state that machine code and Rust share.
+//!
+//! Code addresses cells by constant displacements from the middle of the struct, so that the often used ones are in reach of
+//! a one-byte displacement. Behind the struct, in the same mapping, lie the windows of memory accesses.
+
+use std::mem::offset_of;
+
+use memmap2::{MmapMut, MmapOptions};
+use softbpf::insn::Size;
+
+use super::run::Run;
+
+/// The cells. One for each engine, as long as the engine lives.
+#[repr(C)]
+pub(super) struct Cells {
+    /// `r0` to `r10`, where code leaves them for Rust and takes them back.
+    pub(super) registers: [u64; 11],
+    /// Stack pointer to leave with: that of the innermost entry.
+    pub(super) host_stack: u64,
+    /// Misses until the next one moves a window.
+    pub(super) misses: i64,
+    /// Host address of the arena.
+    pub(super) arena: *mut u8,
+    // From here on in reach of a one-byte displacement.
+    /// The context, and the packet.
+    pub(super) objects: [Object; 2],
+    /// Fuel, while Rust runs; in a register while code runs.
+    pub(super) fuel: i64,
+    /// Bitmap of what may be read, and its number of 64-bit words.
+    pub(super) readable: *const u8,
+    /// Bitmap of what may be written.
+    pub(super) writable: *const u8,
+    /// 64-bit words of a bitmap.
+    pub(super) words: u64,
+    /// What is left of the current frame's `may_goto` budget.
+    pub(super) loops: u64,
+    /// Lowest top of a stack frame so far: how deep calls went.
+    pub(super) lowest: u64,
+    /// Which helper call is under way ([`super::code::HelperSite`]).
+    pub(super) site: u64,
+    /// Stack pointer of the code that called Rust.
+    pub(super) caller_stack: u64,
+    /// Values that an instruction needs a place for.
+    pub(super) scratch: [u64; 2],
+    /// Routines that all code shares, and functions of Rust that they call: [`super::glue`].
+    pub(super) routines: Routines,
+    /// The run in progress.
+    pub(super) run: *mut Run,
+}
+
+/// An object whose place is known when a run starts.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Object {
+    /// Guest address.
+    pub(super) start: u64,
+    /// For accesses of 1, 2, 4 and 8 bytes: how many first bytes of reads it holds, and of writes.
+    pub(super) limits: [[u64; 4]; 2],
+}
+
+impl Object {
+    /// `len` bytes that may be read and written, or only one of them, or neither.
+    pub(super) fn new(start: u32, len: u32, read: bool, write: bool) -> Object {
+        let limits =
+            |open: bool| [1, 2, 4, 8].map(|size| if open { u64::from(len + 1).saturating_sub(size) } else { 0 });
+        Object { start: start.into(), limits: [limits(read), limits(write)] }
+    }
+}
+
+/// Displacements of an object's start and of its limit for an access, from `r12`.
+pub(super) fn object_displacements(object: usize, write: bool, size: Size) -> (i8, i8) {
+    const { assert!(OBJECTS >= -128 && OBJECTS + 2 * size_of::<Object>() as i32 <= 128) };
+    let start = OBJECTS + (object * size_of::<Object>()) as i32;
+    let limit = start + 8 + if write { 32 } else { 0 } + 8 * size.bytes().trailing_zeros() as i32;
+    (start as i8, limit as i8)
+}
+
+/// Addresses that code calls.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Routines {
+    pub(super) leave: *const u8,
+    pub(super) slow: *const u8,
+    pub(super) helper: *const u8,
+    pub(super) call_register: *const u8,
+    pub(super) check: [*const u8; 12],
+    // Rust.
+    pub(super) on_leave: *const u8,
+    pub(super) on_helper: *const u8,
+    pub(super) on_special: *const u8,
+    pub(super) on_call_register: *const u8,
+    pub(super) on_slow: *const u8,
+}
+
+/// `r12` points this far into the cells.
+const MIDDLE: usize = 128 + offset_of!(Cells, misses);
+
+macro_rules! displacements {
+    ($($name:ident $($field:ident).+;)*) => {
+        $(pub(super) const $name: i32 = offset_of!(Cells, $($field).+) as i32 - MIDDLE as i32;)*
+    };
+}
+displacements! {
+    REGISTERS registers;
+    HOST_STACK host_stack;
+    MISSES misses;
+    ARENA arena;
+    OBJECTS objects;
+    FUEL fuel;
+    READABLE readable;
+    WRITABLE writable;
+    WORDS words;
+    LOOPS loops;
+    LOWEST lowest;
+    SITE site;
+    CALLER_STACK caller_stack;
+    SCRATCH scratch;
+    LEAVE routines.leave;
+    HELPER routines.helper;
+    SLOW routines.slow;
+    CALL_REGISTER routines.call_register;
+    CHECK routines.check;
+    ON_LEAVE routines.on_leave;
+    ON_HELPER routines.on_helper;
+    ON_SPECIAL routines.on_special;
+    ON_CALL_REGISTER routines.on_call_register;
+    ON_SLOW routines.on_slow;
+}
+
+/// A window of one memory access: it passes where `base - start < len`, `base` being the guest register of the access.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Window {
+    /// First guest address that the window holds, less the displacement of the access.
+    pub(super) start: u64,
+    /// First bytes of accesses that the window holds; 0 for an empty window.
+    pub(super) len: u64,
+}
+
+/// Bytes of the mapping that holds the cells and the windows: committed as it is used.
+const MAPPING: usize = 64 << 20;
+/// Where windows begin in the mapping.
+const WINDOWS: usize = 4096;
+
+/// The mapping.
+#[derive(Debug)]
+pub(super) struct CellMemory {
+    mapping: MmapMut,
+    /// Windows handed out.
+    used: usize,
+}
+
+impl CellMemory {
+    pub(super) fn new() -> std::io::Result<CellMemory> {
+        const { assert!(size_of::<Cells>() <= WINDOWS) };
+        let mapping = MmapOptions::new().len(MAPPING).no_reserve_swap().map_anon()?;
+        Ok(CellMemory { mapping, used: 0 })
+    }
+
+    /// The cells: zeroed, or as they were left.
+    pub(super) fn cells(&mut self) -> *mut Cells {
+        self.mapping.as_mut_ptr().cast()
+    }
+
+    /// A new window, by its number; `None` when there is no room.
+    pub(super) fn new_window(&mut self) -> Option<u32> {
+        let end = WINDOWS + (self.used + 1) * size_of::<Window>();
+        if end > MAPPING {
+            return None;
+        }
+        self.used += 1;
+        Some(self.used as u32 - 1)
+    }
+
+    /// Gives all windows back.
+    pub(super) fn forget_windows(&mut self) {
+        self.clear_windows();
+        self.used = 0;
+    }
+
+    /// Empties all windows.
+    pub(super) fn clear_windows(&mut self) {
+        let end = WINDOWS + self.used * size_of::<Window>();
+        self.mapping[WINDOWS..end].fill(0);
+    }
+
+    /// Sets a window that was handed out.
+    pub(super) fn set_window(&mut self, number: u32, window: Window) {
+        let start = WINDOWS + number as usize * size_of::<Window>();
+        self.mapping[start..start + 8].copy_from_slice(&window.start.to_le_bytes());
+        self.mapping[start + 8..start + 16].copy_from_slice(&window.len.to_le_bytes());
+    }
+}
+
+/// Displacement of a window from `r12`.
+pub(super) fn window_displacement(number: u32) -> i32 {
+    (WINDOWS + number as usize * size_of::<Window>()) as i32 - MIDDLE as i32
+}
+
+/// What `r12` holds.
+pub(super) fn middle(cells: *mut Cells) -> *mut u8 {
+    cells.cast::<u8>().wrapping_add(MIDDLE)
+}
+
+/// The cells that `r12` points into.
+pub(super) fn from_middle(middle: *mut u8) -> *mut Cells {
+    middle.wrapping_sub(MIDDLE).cast()
+}

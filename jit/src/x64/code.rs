@@ -1,0 +1,133 @@
+//! Compiled programs: executable memory, and what is known of the places in it.
+
+use std::sync::Arc;
+
+use crate::proof::{Assumptions, Plan};
+use dynasmrt::DynasmError;
+use memmap2::{Mmap, MmapMut};
+use softbpf::engine::ProgramId;
+use softbpf::program::Program;
+
+/// Why code cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CodeError {
+    /// The host grants no executable memory.
+    #[error("no executable memory: {0}")]
+    Memory(#[from] std::io::Error),
+    /// A branch out of reach.
+    #[error("{0}")]
+    Assemble(#[from] DynasmError),
+}
+
+/// Executable memory: written once, then read and executed only. Unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct CodeMemory {
+    mapping: Mmap,
+    len: usize,
+}
+
+impl CodeMemory {
+    pub(super) fn new(code: &[u8]) -> Result<CodeMemory, CodeError> {
+        let mut mapping = MmapMut::map_anon(code.len().max(1))?;
+        mapping[..code.len()].copy_from_slice(code);
+        Ok(CodeMemory { mapping: mapping.make_exec()?, len: code.len() })
+    }
+
+    /// Address of a byte of the code.
+    pub(super) fn address(&self, offset: usize) -> *const u8 {
+        self.mapping[offset..].as_ptr()
+    }
+
+    /// Offset of an address in the code or right behind it.
+    pub(super) fn offset_of(&self, address: usize) -> Option<usize> {
+        address.checked_sub(self.mapping.as_ptr() as usize).filter(|&offset| offset <= self.len)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.mapping[..self.len]
+    }
+}
+
+/// A place where code calls a routine, known by its return address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site {
+    /// Offset of the return address in the code.
+    pub(super) offset: u32,
+    /// Index of the instruction under way.
+    pub(super) index: u32,
+    /// Instructions that the fuel has been charged for but that are not executed yet, the one under way included.
+    pub(super) charged: u32,
+    /// Where to go on behind the instruction, as an offset in the code.
+    pub(super) resume: u32,
+    /// Window of the access.
+    pub(super) window: Option<u32>,
+}
+
+/// A call of a helper, known by its number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HelperSite {
+    /// The program.
+    pub(super) program: ProgramId,
+    /// Index of the instruction.
+    pub(super) index: u32,
+    /// Number of the helper.
+    pub(super) helper: i32,
+}
+
+/// An instruction that calls go to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Function {
+    /// Its index.
+    pub(super) index: u32,
+    /// Offset of the code that opens a frame, calls it, and closes the frame.
+    pub(super) call: u32,
+    /// Offset of its code.
+    pub(super) entry: u32,
+}
+
+/// A compiled program.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) memory: CodeMemory,
+    /// What was compiled.
+    pub(super) program: Arc<Program>,
+    /// By offset.
+    pub(super) sites: Vec<Site>,
+    /// What may be called, by index.
+    pub(super) functions: Vec<Function>,
+    /// Offset of a return.
+    pub(super) epilogue: u32,
+    /// By index: offset of an instruction's code. What comes behind the last one belongs to all.
+    pub(super) starts: Vec<u32>,
+    /// How accesses are made; empty when nothing was proved.
+    pub(super) plans: Vec<Plan>,
+    /// What must be true of a run for the code to be right.
+    pub(super) assumptions: Assumptions,
+    /// Some access is compared with the limits of context or packet ([`super::cells::Object`]).
+    pub(super) likely_objects: bool,
+}
+
+impl Compiled {
+    /// Where the program starts.
+    pub(super) fn entry(&self) -> *const u8 {
+        self.memory.address(0)
+    }
+
+    /// The site with this return address.
+    pub(super) fn site(&self, address: usize) -> Option<&Site> {
+        let offset = u32::try_from(self.memory.offset_of(address)?).ok()?;
+        let at = self.sites.binary_search_by_key(&offset, |site| site.offset).ok()?;
+        self.sites.get(at)
+    }
+
+    /// The function that begins with the instruction with this index.
+    pub(super) fn function(&self, index: u32) -> Option<&Function> {
+        let at = self.functions.binary_search_by_key(&index, |function| function.index).ok()?;
+        self.functions.get(at)
+    }
+
+    /// An address of the code.
+    pub(super) fn address(&self, offset: u32) -> *const u8 {
+        self.memory.address(offset as usize)
+    }
+}

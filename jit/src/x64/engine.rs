@@ -1,0 +1,235 @@
+//! The engine: programs compiled when they first run, and runs of them.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use softbpf::engine::{Engine, Entry, Finish, ProgramId, StepHook};
+use softbpf::interp::{Interpreter, MAY_GOTO_LOOPS};
+use softbpf::machine::Machine;
+use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
+
+use super::Options;
+use super::assume;
+use super::cells::{CellMemory, Cells, Window};
+use super::code::{CodeError, Compiled, HelperSite, Site};
+use super::compile::{self, Tables};
+use super::glue::Glue;
+use super::run::{Run, Special};
+use crate::inspect::Compilation;
+
+/// The code of one program.
+#[derive(Debug, Default)]
+struct Code {
+    /// As configured.
+    proved: Option<Box<Compiled>>,
+    /// With nothing proved: for runs of which the assumptions do not hold.
+    plain: Option<Box<Compiled>>,
+}
+
+/// Runs programs as machine code.
+#[derive(Debug)]
+pub(crate) struct Jit {
+    options: Options,
+    pub(super) glue: Glue,
+    cells: CellMemory,
+    programs: Vec<Code>,
+    /// Some code wants to know where context and packet are.
+    likely_objects: bool,
+    helpers: Vec<HelperSite>,
+    /// Windows in memory that the next run lays out anew.
+    fleeting: Vec<u32>,
+    /// [`softbpf::memory::Memory::generation`] that the windows are true for.
+    generation: u64,
+    pub(super) interpreter: Interpreter,
+}
+
+impl Jit {
+    pub(super) fn new(options: Options) -> Result<Jit, CodeError> {
+        let glue = Glue::new()?;
+        let mut cells = CellMemory::new()?;
+        // SAFETY: the cells are in a mapping of their own, large enough, and nobody else uses them.
+        unsafe { (*cells.cells()).routines = glue.routines() };
+        Ok(Jit {
+            options,
+            glue,
+            cells,
+            programs: Vec::new(),
+            likely_objects: false,
+            helpers: Vec::new(),
+            fleeting: Vec::new(),
+            generation: 0,
+            interpreter: Interpreter::new(),
+        })
+    }
+
+    /// Code of a program that is right for a run where it finds `r1` in its first argument, compiled now if it has not
+    /// been; `None` for a program that cannot be run or compiled.
+    pub(super) fn compiled(&mut self, machine: &mut Machine, id: ProgramId, r1: u64) -> Option<&Compiled> {
+        if self.programs.len() <= id.index() {
+            self.programs.resize_with(id.index() + 1, Default::default);
+        }
+        let options = self.options;
+        if self.programs[id.index()].proved.is_none() {
+            let compiled = self.compile(machine, id, options)?;
+            self.programs[id.index()].proved = Some(compiled);
+        }
+        let proved = self.programs[id.index()].proved.as_deref()?;
+        if assume::holds(&proved.assumptions, machine, r1) {
+            return self.programs[id.index()].proved.as_deref();
+        }
+        if self.programs[id.index()].plain.is_none() {
+            let compiled = self.compile(machine, id, Options { proofs: false, ..options })?;
+            self.programs[id.index()].plain = Some(compiled);
+        }
+        self.programs[id.index()].plain.as_deref()
+    }
+
+    fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<Box<Compiled>> {
+        let program = Arc::clone(machine.program(id)?);
+        let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers };
+        let compiled = compile::compile(machine, id, &program, options, tables).ok()?;
+        if compiled.likely_objects && !self.likely_objects {
+            self.likely_objects = true;
+            self.place_objects(machine);
+        }
+        Some(Box::new(compiled))
+    }
+
+    /// Compiles a program and describes the code.
+    pub(super) fn inspect(&mut self, machine: &mut Machine, id: ProgramId) -> Option<Compilation> {
+        Some(self.compile(machine, id, self.options)?.describe())
+    }
+
+    /// Tells code where the run's objects are.
+    fn place_objects(&mut self, machine: &mut Machine) {
+        // SAFETY: the cells are in a mapping of their own, and code does not run now.
+        unsafe { (*self.cells.cells()).objects = assume::objects(machine) };
+    }
+
+    fn all_code(&self) -> impl Iterator<Item = (ProgramId, &Compiled)> {
+        self.programs.iter().enumerate().flat_map(|(index, code)| {
+            let both = [code.proved.as_deref(), code.plain.as_deref()];
+            both.into_iter().flatten().map(move |code| (ProgramId::new(index), code))
+        })
+    }
+
+    /// Forgets all code when it was made for another machine's program.
+    fn check_machine(&mut self, machine: &Machine, id: ProgramId) {
+        let code = self.programs.get(id.index()).and_then(|code| code.proved.as_deref());
+        let same = |code: &Compiled| machine.program(id).is_some_and(|program| Arc::ptr_eq(program, &code.program));
+        if code.is_some_and(|code| !same(code)) {
+            self.programs.clear();
+            self.helpers.clear();
+            self.fleeting.clear();
+            self.cells.forget_windows();
+        }
+    }
+
+    /// The site with this return address.
+    pub(super) fn locate(&self, address: usize) -> Option<(ProgramId, &Compiled, Site)> {
+        self.all_code().find_map(|(id, code)| Some((id, code, *code.site(address)?)))
+    }
+
+    pub(super) fn helper_site(&self, number: u64) -> Option<HelperSite> {
+        self.helpers.get(usize::try_from(number).ok()?).copied()
+    }
+
+    pub(super) fn set_window(&mut self, number: u32, window: Window, fleeting: bool) {
+        if fleeting {
+            self.fleeting.push(number);
+        }
+        self.cells.set_window(number, window);
+    }
+
+    /// Windows see no memory that has been closed.
+    pub(super) fn after_helper(&mut self, machine: &Machine) {
+        if machine.memory.generation() != self.generation {
+            self.generation = machine.memory.generation();
+            self.cells.clear_windows();
+        }
+    }
+
+    fn start_run(&mut self, machine: &mut Machine) {
+        self.after_helper(machine);
+        if self.likely_objects {
+            self.place_objects(machine);
+        }
+        for number in self.fleeting.drain(..) {
+            self.cells.set_window(number, Window::default());
+        }
+    }
+
+    fn execute(&mut self, machine: &mut Machine, entry: Entry, code: *const u8) -> Finish {
+        let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
+        let mut run = Run {
+            jit: self,
+            machine,
+            budget,
+            tail_calls: 0,
+            deepest: 0,
+            floor: 0,
+            segments: Vec::new(),
+            finished: None,
+            special: None,
+        };
+        let cells = self.cells.cells();
+        prepare(cells, machine, entry, &mut run);
+        // SAFETY: the code is this engine's, of a program of this machine; the cells were just filled for this run; what
+        // they point to is not touched until the code has left, but by the functions in `run`.
+        let left = unsafe { self.glue.enter(cells, code) };
+        // SAFETY: as when they were filled.
+        let cells = unsafe { &mut *cells };
+        cells.run = std::ptr::null_mut();
+        if let Some(Special::Panic(panic)) = run.special.take() {
+            resume_unwind(panic);
+        }
+        let ret = match run.finished.take() {
+            Some(ret) if left => ret,
+            _ => Ok(cells.registers[0]),
+        };
+        let deepest = run.deepest.max((STACK_TOP - cells.lowest as u32) / FRAME_STRIDE);
+        machine.leave_frames(deepest, deepest);
+        Finish { ret, instructions: (budget - cells.fuel).unsigned_abs() }
+    }
+}
+
+/// Fills the cells for a run.
+fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run) {
+    let mut view = machine.memory.view();
+    let top = view.push_frame(0).unwrap_or(0);
+    let (arena, readable, writable) = view.parts();
+    // SAFETY: the cells are in a mapping of their own, and no code runs.
+    let cells = unsafe { &mut *cells };
+    cells.arena = arena.as_mut_ptr();
+    cells.words = readable.len().min(writable.len()) as u64;
+    cells.readable = readable.as_ptr().cast();
+    cells.writable = writable.as_ptr().cast();
+    cells.registers = [0; 11];
+    cells.registers[1..3].copy_from_slice(&entry.args);
+    cells.registers[10] = top;
+    cells.fuel = run.budget;
+    cells.loops = MAY_GOTO_LOOPS.into();
+    cells.lowest = top;
+    cells.misses = 0;
+    cells.run = run;
+}
+
+impl Engine for Jit {
+    fn name(&self) -> &'static str {
+        "jit"
+    }
+
+    /// With a hook, or where uninitialised bytes are tracked, the interpreter runs: they look at every instruction, or at every store.
+    fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
+        let view = machine.memory.view();
+        if hook.is_some() || view.tracking() || !view.is_full_size() {
+            return self.interpreter.run(machine, entry, hook);
+        }
+        self.check_machine(machine, entry.program);
+        self.start_run(machine);
+        match self.compiled(machine, entry.program, entry.args[0]).map(Compiled::entry) {
+            Some(code) => self.execute(machine, entry, code),
+            None => self.interpreter.run(machine, entry, hook),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The routines that all compiled code shares: the way in, the ways out, and the calls of Rust.
+//!
+//! Code calls them through the cells. The return address on the stack says where in the program it was: every such
+//! address is a [`super::code::Site`]. Between guest instructions the stack pointer is a multiple of 16; a routine
+//! finds it 8 off, as any function does.
+
+use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi};
+
+use super::asm::{Assembler, x64};
+use super::cells::{self, Cells, Routines};
+use super::code::{CodeError, CodeMemory};
+use super::registers::host;
+use super::run;
+use softbpf::insn::{Reg, Size};
+
+/// The routines' code.
+#[derive(Debug)]
+pub(super) struct Glue {
+    memory: CodeMemory,
+    enter: AssemblyOffset,
+    routines: [AssemblyOffset; 4],
+    check: [AssemblyOffset; 12],
+}
+
+/// What an access needs of each of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Read,
+    Write,
+    Both,
+}
+
+/// Index of the routine that checks accesses of this kind.
+pub(super) fn check_index(need: Need, size: Size) -> i32 {
+    let need = match need {
+        Need::Read => 0,
+        Need::Write => 1,
+        Need::Both => 2,
+    };
+    let size = match size {
+        Size::B => 0,
+        Size::H => 1,
+        Size::W => 2,
+        Size::DW => 3,
+    };
+    need * 4 + size
+}
+
+/// The signature of [`Glue::enter`]: the middle of the cells, and where to go.
+type Enter = extern "C" fn(*mut u8, *const u8) -> u64;
+
+impl Glue {
+    pub(super) fn new() -> Result<Glue, CodeError> {
+        let mut asm = Assembler::new(0);
+        let leave_label = asm.new_dynamic_label();
+        let out = asm.new_dynamic_label();
+        let enter = emit_enter(&mut asm, out);
+        let leave = emit_leave(&mut asm, leave_label, out);
+        let slow_label = asm.new_dynamic_label();
+        let slow = emit_slow(&mut asm, slow_label, leave_label);
+        let helper = emit_helper(&mut asm, out);
+        let call_register = emit_call_register(&mut asm, leave_label);
+        let mut check = [AssemblyOffset(0); 12];
+        for need in [Need::Read, Need::Write, Need::Both] {
+            for &size in Size::ALL {
+                check[check_index(need, size) as usize] = emit_check(&mut asm, need, size, slow_label);
+            }
+        }
+        let memory = CodeMemory::new(&asm.take()?)?;
+        Ok(Glue { memory, enter, routines: [leave, slow, helper, call_register], check })
+    }
+
+    /// The addresses for the cells.
+    pub(super) fn routines(&self) -> Routines {
+        let [leave, slow, helper, call_register] = self.routines.map(|offset| self.memory.address(offset.0));
+        Routines {
+            leave,
+            slow,
+            helper,
+            call_register,
+            check: self.check.map(|offset| self.memory.address(offset.0)),
+            on_leave: run::on_leave as *const u8,
+            on_helper: run::on_helper as *const u8,
+            on_special: run::on_special as *const u8,
+            on_call_register: run::on_call_register as *const u8,
+            on_slow: run::on_slow as *const u8,
+        }
+    }
+
+    /// Runs code until it returns (false) or leaves (true), on the registers and fuel that the cells hold.
+    ///
+    /// # Safety
+    /// `entry` is an entry of code made for this glue, and the cells describe a run of the program that it belongs to:
+    /// arena, bitmaps and the run are alive and nobody else uses them.
+    pub(super) unsafe fn enter(&self, cells: *mut Cells, entry: *const u8) -> bool {
+        // SAFETY: the address is that of the code `emit_enter` made, which has this signature and keeps the ABI.
+        let enter: Enter = unsafe { std::mem::transmute(self.memory.address(self.enter.0)) };
+        enter(cells::middle(cells), entry) != 0
+    }
+}
+
+fn register_cell(reg: Reg) -> i32 {
+    cells::REGISTERS + 8 * i32::from(reg.number())
+}
+
+/// Stores guest registers and fuel in the cells.
+fn save(asm: &mut Assembler, registers: &[Reg]) {
+    for &reg in registers {
+        x64!(asm; mov [DWORD r12 + register_cell(reg)], Rq(host(reg)));
+    }
+    x64!(asm; mov [DWORD r12 + cells::FUEL], r9);
+}
+
+/// Loads all guest registers, fuel and the arena's address from the cells.
+fn restore(asm: &mut Assembler) {
+    for reg in Reg::ALL {
+        x64!(asm; mov Rq(host(reg)), [DWORD r12 + register_cell(reg)]);
+    }
+    x64!(asm
+        ; mov r9, [DWORD r12 + cells::FUEL]
+        ; mov r10, [DWORD r12 + cells::ARENA]
+    );
+}
+
+fn emit_enter(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    x64!(asm
+        ; push rbx
+        ; push rbp
+        ; push r12
+        ; push r13
+        ; push r14
+        ; push r15
+        ; mov r12, rdi
+        ; push QWORD [DWORD r12 + cells::HOST_STACK]
+        ; sub rsp, BYTE 8
+        ; mov [DWORD r12 + cells::HOST_STACK], rsp
+        ; mov r11, rsi
+    );
+    restore(asm);
+    x64!(asm; call r11);
+    x64!(asm
+        ; mov [DWORD r12 + cells::REGISTERS], rax
+        ; mov [DWORD r12 + cells::FUEL], r9
+        ; xor eax, eax
+        ; =>out
+        ; add rsp, BYTE 8
+        ; pop QWORD [DWORD r12 + cells::HOST_STACK]
+        ; pop r15
+        ; pop r14
+        ; pop r13
+        ; pop r12
+        ; pop rbp
+        ; pop rbx
+        ; ret
+    );
+    start
+}
+
+/// Gives the run to Rust for good.
+fn emit_leave(asm: &mut Assembler, saved: DynamicLabel, out: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    save(asm, &Reg::ALL);
+    x64!(asm; =>saved);
+    emit_arguments(asm);
+    x64!(asm
+        ; call QWORD [DWORD r12 + cells::ON_LEAVE]
+        ; mov rsp, [DWORD r12 + cells::HOST_STACK]
+        ; mov eax, DWORD 1
+        ; jmp =>out
+    );
+    start
+}
+
+/// Arguments of the functions in [`run`]: the cells, the site, the stack pointer of the guest's function.
+fn emit_arguments(asm: &mut Assembler) {
+    x64!(asm
+        ; mov rdi, r12
+        ; mov rsi, [rsp]
+        ; lea rdx, [BYTE rsp + 8]
+        ; sub rsp, BYTE 8
+    );
+}
+
+/// Has Rust execute one instruction, and goes on where Rust says.
+fn emit_slow(asm: &mut Assembler, slow: DynamicLabel, leave: DynamicLabel) -> AssemblyOffset {
+    x64!(asm; =>slow);
+    let start = asm.offset();
+    save(asm, &Reg::ALL);
+    emit_arguments(asm);
+    x64!(asm
+        ; call QWORD [DWORD r12 + cells::ON_SLOW]
+        ; add rsp, BYTE 8
+        ; test rax, rax
+        ; jz =>leave
+        ; mov r11, rax
+    );
+    restore(asm);
+    x64!(asm
+        ; add rsp, BYTE 8
+        ; jmp r11
+    );
+    start
+}
+
+/// Calls a helper; `r11` is the number of the call.
+fn emit_helper(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    let special = asm.new_dynamic_label();
+    let gone = asm.new_dynamic_label();
+    x64!(asm
+        ; mov [DWORD r12 + cells::REGISTERS], rax
+        ; mov [DWORD r12 + register_cell(Reg::R10)], rbp
+        ; mov [DWORD r12 + cells::SITE], r11
+        ; mov [DWORD r12 + cells::FUEL], r9
+        ; mov [DWORD r12 + cells::CALLER_STACK], rsp
+        ; sub rsp, BYTE 8
+        ; mov r9, r12
+        ; call QWORD [DWORD r12 + cells::ON_HELPER]
+        ; add rsp, BYTE 8
+        ; mov r9, [DWORD r12 + cells::FUEL]
+        ; mov r10, [DWORD r12 + cells::ARENA]
+        ; test edx, edx
+        ; jnz =>special
+        ; xor edi, edi
+        ; xor esi, esi
+        ; xor ecx, ecx
+        ; xor r8d, r8d
+        ; ret
+        ; =>special
+    );
+    save(asm, &[Reg::R6, Reg::R7, Reg::R8, Reg::R9]);
+    emit_arguments(asm);
+    x64!(asm
+        ; call QWORD [DWORD r12 + cells::ON_SPECIAL]
+        ; add rsp, BYTE 8
+        ; test rax, rax
+        ; jz =>gone
+        ; mov r11, rax
+    );
+    restore(asm);
+    x64!(asm
+        ; add rsp, BYTE 8
+        ; jmp r11
+        ; =>gone
+        ; mov rsp, [DWORD r12 + cells::HOST_STACK]
+        ; mov eax, DWORD 1
+        ; jmp =>out
+    );
+    start
+}
+
+/// Asks Rust where a call through a register goes, and goes there: the return address stays.
+fn emit_call_register(asm: &mut Assembler, leave: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    save(asm, &Reg::ALL);
+    emit_arguments(asm);
+    x64!(asm
+        ; call QWORD [DWORD r12 + cells::ON_CALL_REGISTER]
+        ; add rsp, BYTE 8
+        ; test rax, rax
+        ; jz =>leave
+        ; mov r11, rax
+    );
+    restore(asm);
+    x64!(asm; jmp r11);
+    start
+}
+
+/// Returns if the bitmaps grant all bytes of an access at the guest address in `r11`; else, and now and then to have a
+/// window moved, Rust executes the instruction. Accesses over two words of a bitmap are Rust's too.
+fn emit_check(asm: &mut Assembler, need: Need, size: Size, slow: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    let refused = asm.new_dynamic_label();
+    let mask = ((1_u32 << size.bytes()) - 1) as i8;
+    x64!(asm
+        ; dec QWORD [DWORD r12 + cells::MISSES]
+        ; js =>slow
+        ; push rax
+        ; push rcx
+        ; push rdx
+        ; mov rdx, r11
+        ; shr rdx, BYTE 6
+        ; cmp rdx, [DWORD r12 + cells::WORDS]
+        ; jae =>refused
+        ; mov ecx, r11d
+    );
+    let bitmaps: &[i32] = match need {
+        Need::Read => &[cells::READABLE],
+        Need::Write => &[cells::WRITABLE],
+        Need::Both => &[cells::READABLE, cells::WRITABLE],
+    };
+    for &bitmap in bitmaps {
+        x64!(asm
+            ; mov rax, [DWORD r12 + bitmap]
+            ; mov rax, [rax + rdx * 8]
+            ; shr rax, cl
+            ; not eax
+            ; test al, BYTE mask
+            ; jnz =>refused
+        );
+    }
+    x64!(asm
+        ; pop rdx
+        ; pop rcx
+        ; pop rax
+        ; ret
+        ; =>refused
+        ; pop rdx
+        ; pop rcx
+        ; pop rax
+        ; jmp =>slow
+    );
+    start
+}

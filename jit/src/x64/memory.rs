@@ -1,0 +1,403 @@
+//! Accesses of guest memory: the checks in front of them, and the accesses.
+//!
+//! What is proved is not checked. Where it is known which object a pointer comes from, it is compared with that object's
+//! limits; elsewhere with a window, a range of addresses that Rust has found open. What misses is checked by the
+//! bitmaps; what they refuse is Rust's.
+
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use softbpf::insn::{AtomicOp, Insn, Operand, Reg, Size, Width};
+use softbpf::memory::{Permission, STACK_FRAME};
+
+use super::asm::x64;
+use super::cells::{self, object_displacements, window_displacement};
+use super::compile::{Compiler, Stub};
+use super::glue::{Need, check_index};
+use super::registers::{Host, RAX, SCRATCH, host};
+use crate::proof::{Plan, Range, Region};
+
+/// A check outside the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Miss {
+    index: u32,
+    base: Reg,
+    off: i16,
+    size: Size,
+    need: Need,
+    window: Option<u32>,
+    /// Where the access is, and where it ends.
+    access: DynamicLabel,
+    end: u32,
+}
+
+/// Where an access goes: `[arena + index + displacement]`.
+#[derive(Debug, Clone, Copy)]
+struct Address {
+    index: Option<Host>,
+    displacement: i32,
+}
+
+/// What the machine can do to memory, but not say what was there before.
+#[derive(Debug, Clone, Copy)]
+enum Bits {
+    Or,
+    And,
+    Xor,
+}
+
+/// One instruction with a memory operand, in the shortest form there is.
+macro_rules! memory_operand {
+    ($asm:expr, $address:expr, [$($before:tt)*] [$($after:tt)*]) => {{
+        let Address { index, displacement } = $address;
+        match (index, i8::try_from(displacement)) {
+            (None, _) => x64!($asm; $($before)* [DWORD r10 + displacement] $($after)*),
+            (Some(index), Ok(0)) => x64!($asm; $($before)* [r10 + Rq(index)] $($after)*),
+            (Some(index), Ok(displacement)) => x64!($asm; $($before)* [BYTE r10 + Rq(index) * 1 + displacement] $($after)*),
+            (Some(index), Err(_)) => x64!($asm; $($before)* [DWORD r10 + Rq(index) * 1 + displacement] $($after)*),
+        }
+    }};
+}
+
+impl Compiler<'_> {
+    /// A load, a store, or an atomic operation.
+    pub(super) fn access(&mut self, index: u32, insn: &Insn) {
+        match *insn {
+            Insn::Load { size, signed, dst, base, off } => {
+                self.checked(index, Need::Read, size, base, off, |compiler, address| {
+                    if signed { compiler.load_signed(size, dst, address) } else { compiler.load(size, dst, address) }
+                });
+            }
+            // The machine's loads acquire, and its stores release.
+            Insn::LoadAcquire { size, dst, base, off } => {
+                self.checked(index, Need::Read, size, base, off, |compiler, address| compiler.load(size, dst, address));
+            }
+            Insn::Store { size, base, off, src } => {
+                self.checked(index, Need::Write, size, base, off, |compiler, address| match src {
+                    Operand::Reg(src) => compiler.store(size, src, address),
+                    Operand::Imm(imm) => compiler.store_imm(size, imm, address),
+                });
+            }
+            Insn::StoreRelease { size, base, off, src } => {
+                self.checked(index, Need::Write, size, base, off, |compiler, address| {
+                    compiler.store(size, src, address);
+                });
+            }
+            Insn::Atomic { op, width, base, off, src } => {
+                let size = match width {
+                    Width::W32 => Size::W,
+                    Width::W64 => Size::DW,
+                };
+                self.atomic(index, op, width, size, (base, off), src);
+            }
+            Insn::Alu { .. }
+            | Insn::Neg { .. }
+            | Insn::MovSx { .. }
+            | Insn::End { .. }
+            | Insn::AddrSpaceCast { .. }
+            | Insn::LoadImm64 { .. }
+            | Insn::LoadPacket { .. }
+            | Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Call(_)
+            | Insn::Exit => {}
+        }
+    }
+
+    /// The access behind its check, if it needs one.
+    fn checked(
+        &mut self,
+        index: u32,
+        need: Need,
+        size: Size,
+        base: Reg,
+        off: i16,
+        access: impl FnOnce(&mut Self, Address),
+    ) {
+        let plan = self.plan(index, base, off, size);
+        if let Plan::Proved(region, offset) = plan {
+            let address = self.proved(region, offset, base, off);
+            return access(self, address);
+        }
+        let here = self.asm.new_dynamic_label();
+        let stub = self.asm.new_dynamic_label();
+        let window = self.check(plan, need, size, base, off, stub);
+        x64!(self.asm; =>here);
+        access(self, Address { index: Some(host(base)), displacement: off.into() });
+        let end = self.offset();
+        let miss = Miss { index, base, off, size, need, window, access: here, end };
+        self.stub_at(stub, Stub::Miss(miss));
+    }
+
+    /// How the access is made: as proved, and without proofs as can be seen.
+    fn plan(&self, index: u32, base: Reg, off: i16, size: Size) -> Plan {
+        match self.plans.get(index as usize) {
+            Some(plan) => *plan,
+            None if base == Reg::R10 && in_frame(off, size) => Plan::Proved(Region::Stack, Range::exactly(off.into())),
+            None => Plan::Unknown,
+        }
+    }
+
+    /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
+    /// the arena whatever the proof is worth.
+    fn proved(&mut self, region: Region, offset: Range<i64>, base: Reg, off: i16) -> Address {
+        let constant = offset.min == offset.max;
+        match region {
+            Region::Stack if constant => Address { index: Some(host(Reg::R10)), displacement: offset.min as i32 },
+            Region::Data(map) if constant && let Some(start) = self.data(map) => {
+                Address { index: None, displacement: start + offset.min as i32 }
+            }
+            Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_) => {
+                self.load_address(host(base), off.into());
+                Address { index: Some(SCRATCH), displacement: 0 }
+            }
+        }
+    }
+
+    /// `r11d = base + displacement`.
+    fn load_address(&mut self, base: Host, displacement: i32) {
+        match i8::try_from(displacement) {
+            Ok(0) => x64!(self.asm; mov r11d, Rd(base)),
+            Ok(displacement) => x64!(self.asm; lea r11d, [BYTE Rq(base) + displacement]),
+            Err(_) => x64!(self.asm; lea r11d, [DWORD Rq(base) + displacement]),
+        }
+    }
+
+    /// `r11 = base + displacement`.
+    fn load_distance(&mut self, base: Host, displacement: i32) {
+        match i8::try_from(displacement) {
+            Ok(0) => x64!(self.asm; mov r11, Rq(base)),
+            Ok(displacement) => x64!(self.asm; lea r11, [BYTE Rq(base) + displacement]),
+            Err(_) => x64!(self.asm; lea r11, [DWORD Rq(base) + displacement]),
+        }
+    }
+
+    /// Guest address of an array's only value, if it can be a displacement.
+    fn data(&self, map: u32) -> Option<i32> {
+        let start = self.machine.map_info(map as usize)?.direct_value(0).ok()?;
+        let end = u64::from(start) + u64::from(self.machine.map_info(map as usize)?.value_size());
+        i32::try_from(end).ok()?;
+        i32::try_from(start).ok()
+    }
+
+    /// Goes to `stub` unless the access is in the object that it likely is in, or in its window; the window's number.
+    fn check(&mut self, plan: Plan, need: Need, size: Size, base: Reg, off: i16, stub: DynamicLabel) -> Option<u32> {
+        match plan {
+            Plan::Likely(Region::Stack) => {
+                let frame = STACK_FRAME as i32;
+                self.load_distance(host(base), i32::from(off) + frame);
+                x64!(self.asm
+                    ; sub r11, rbp
+                    ; cmp r11, DWORD frame - size.bytes() as i32
+                    ; ja =>stub
+                );
+                None
+            }
+            Plan::Likely(Region::Data(map)) if let Some((start, limit)) = self.limit(map, need, size) => {
+                self.load_distance(host(base), i32::from(off) - start);
+                x64!(self.asm
+                    ; cmp r11, DWORD limit
+                    ; ja =>stub
+                );
+                None
+            }
+            Plan::Likely(Region::Context) if need != Need::Both => self.check_object(0, need, size, base, off, stub),
+            Plan::Likely(Region::Packet) if need != Need::Both => self.check_object(1, need, size, base, off, stub),
+            Plan::Likely(_) | Plan::Unknown | Plan::Proved(..) => self.check_window(base, stub),
+        }
+    }
+
+    /// Start of an array's only value, and the largest offset in it that an access of this kind can have.
+    fn limit(&self, map: u32, need: Need, size: Size) -> Option<(i32, i32)> {
+        let info = self.machine.map_info(map as usize)?;
+        let allowed = match info.permission() {
+            Permission::ReadWrite => true,
+            Permission::Read => need == Need::Read,
+            Permission::Write => need == Need::Write,
+        };
+        let limit = i32::try_from(info.value_size().checked_sub(size.bytes())?).ok()?;
+        Some((self.data(map)?, limit)).filter(|_| allowed)
+    }
+
+    fn check_object(
+        &mut self,
+        object: usize,
+        need: Need,
+        size: Size,
+        base: Reg,
+        off: i16,
+        stub: DynamicLabel,
+    ) -> Option<u32> {
+        let (start, limit) = object_displacements(object, need == Need::Write, size);
+        self.likely_objects = true;
+        self.load_distance(host(base), off.into());
+        x64!(self.asm
+            ; sub r11, [BYTE r12 + start]
+            ; cmp r11, [BYTE r12 + limit]
+            ; jae =>stub
+        );
+        None
+    }
+
+    fn check_window(&mut self, base: Reg, stub: DynamicLabel) -> Option<u32> {
+        let window = self.tables.cells.new_window();
+        match window {
+            Some(window) => {
+                let displacement = window_displacement(window);
+                x64!(self.asm
+                    ; mov r11, Rq(host(base))
+                    ; sub r11, [DWORD r12 + displacement]
+                    ; cmp r11, [DWORD r12 + displacement + 8]
+                    ; jae =>stub
+                );
+            }
+            // No room for windows: the bitmaps decide every time.
+            None => x64!(self.asm; jmp =>stub),
+        }
+        window
+    }
+
+    /// Behind the program: the bitmaps decide about the access.
+    pub(super) fn miss(&mut self, miss: Miss) {
+        let routine = cells::CHECK + 8 * check_index(miss.need, miss.size);
+        x64!(self.asm
+            ; lea r11, [DWORD Rq(host(miss.base)) + i32::from(miss.off)]
+            ; call QWORD [DWORD r12 + routine]
+        );
+        let site = self.site(miss.index, miss.window);
+        self.resume_at(site, miss.end);
+        x64!(self.asm; jmp =>miss.access);
+    }
+
+    fn load(&mut self, size: Size, dst: Reg, address: Address) {
+        let dst = host(dst);
+        match size {
+            Size::B => memory_operand!(self.asm, address, [movzx Rd(dst), BYTE] []),
+            Size::H => memory_operand!(self.asm, address, [movzx Rd(dst), WORD] []),
+            Size::W => memory_operand!(self.asm, address, [mov Rd(dst),] []),
+            Size::DW => memory_operand!(self.asm, address, [mov Rq(dst),] []),
+        }
+    }
+
+    fn load_signed(&mut self, size: Size, dst: Reg, address: Address) {
+        let dst = host(dst);
+        match size {
+            Size::B => memory_operand!(self.asm, address, [movsx Rq(dst), BYTE] []),
+            Size::H => memory_operand!(self.asm, address, [movsx Rq(dst), WORD] []),
+            Size::W => memory_operand!(self.asm, address, [movsxd Rq(dst), DWORD] []),
+            Size::DW => memory_operand!(self.asm, address, [mov Rq(dst),] []),
+        }
+    }
+
+    fn store(&mut self, size: Size, src: Reg, address: Address) {
+        let src = host(src);
+        match size {
+            Size::B => memory_operand!(self.asm, address, [mov] [, Rb(src)]),
+            Size::H => memory_operand!(self.asm, address, [mov] [, Rw(src)]),
+            Size::W => memory_operand!(self.asm, address, [mov] [, Rd(src)]),
+            Size::DW => memory_operand!(self.asm, address, [mov] [, Rq(src)]),
+        }
+    }
+
+    fn store_imm(&mut self, size: Size, imm: i32, address: Address) {
+        match size {
+            Size::B => memory_operand!(self.asm, address, [mov BYTE] [, BYTE imm as i8]),
+            Size::H => memory_operand!(self.asm, address, [mov WORD] [, WORD imm as i16]),
+            Size::W => memory_operand!(self.asm, address, [mov DWORD] [, DWORD imm]),
+            Size::DW => memory_operand!(self.asm, address, [mov QWORD] [, DWORD imm]),
+        }
+    }
+
+    /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
+    fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, size: Size, (base, off): (Reg, i16), src: Reg) {
+        self.checked(index, Need::Both, size, base, off, |compiler, address| {
+            let misaligned = compiler.asm.new_dynamic_label();
+            match address.index {
+                Some(SCRATCH) => {}
+                Some(index) => compiler.load_address(index, address.displacement),
+                None => x64!(compiler.asm; mov r11d, DWORD address.displacement),
+            }
+            x64!(compiler.asm
+                ; test r11b, BYTE size.bytes() as i8 - 1
+                ; jnz =>misaligned
+            );
+            compiler.locked(op, width, src);
+            compiler.stub_at(misaligned, Stub::Slow { index, end: compiler.offset() });
+        });
+    }
+
+    /// The operation at the address in `r11`.
+    fn locked(&mut self, op: AtomicOp, width: Width, src: Reg) {
+        let address = Address { index: Some(SCRATCH), displacement: 0 };
+        let operand = host(src);
+        macro_rules! locked {
+            ($op:ident) => {
+                match width {
+                    Width::W64 => memory_operand!(self.asm, address, [lock $op] [, Rq(operand)]),
+                    Width::W32 => memory_operand!(self.asm, address, [lock $op] [, Rd(operand)]),
+                }
+            };
+        }
+        match op {
+            AtomicOp::Add => locked!(add),
+            AtomicOp::Or => locked!(or),
+            AtomicOp::And => locked!(and),
+            AtomicOp::Xor => locked!(xor),
+            AtomicOp::FetchAdd => locked!(xadd),
+            AtomicOp::FetchOr => self.fetch(Bits::Or, width, operand),
+            AtomicOp::FetchAnd => self.fetch(Bits::And, width, operand),
+            AtomicOp::FetchXor => self.fetch(Bits::Xor, width, operand),
+            // Always locked.
+            AtomicOp::Xchg => match width {
+                Width::W64 => memory_operand!(self.asm, address, [xchg] [, Rq(operand)]),
+                Width::W32 => memory_operand!(self.asm, address, [xchg] [, Rd(operand)]),
+            },
+            AtomicOp::Cmpxchg => {
+                locked!(cmpxchg);
+                if width == Width::W32 {
+                    // On success the machine leaves all of rax alone.
+                    x64!(self.asm; mov eax, eax);
+                }
+            }
+        }
+    }
+
+    /// A fetching operation that the machine does not have: tried until nobody came in between.
+    fn fetch(&mut self, op: Bits, width: Width, operand: Host) {
+        let again = self.asm.new_dynamic_label();
+        let asm = &mut self.asm;
+        x64!(asm
+            ; mov [DWORD r12 + cells::SCRATCH], Rq(operand)
+            ; mov [DWORD r12 + cells::FUEL], r9
+        );
+        if operand != RAX {
+            x64!(asm; mov [DWORD r12 + cells::SCRATCH + 8], rax);
+        }
+        match width {
+            Width::W64 => x64!(asm; mov rax, [r10 + r11]),
+            Width::W32 => x64!(asm; mov eax, [r10 + r11]),
+        }
+        x64!(asm
+            ; =>again
+            ; mov r9, rax
+        );
+        match op {
+            Bits::Or => x64!(asm; or r9, [DWORD r12 + cells::SCRATCH]),
+            Bits::And => x64!(asm; and r9, [DWORD r12 + cells::SCRATCH]),
+            Bits::Xor => x64!(asm; xor r9, [DWORD r12 + cells::SCRATCH]),
+        }
+        match width {
+            Width::W64 => x64!(asm; lock cmpxchg [r10 + r11], r9; jne =>again; mov Rq(operand), rax),
+            Width::W32 => x64!(asm; lock cmpxchg [r10 + r11], r9d; jne =>again; mov Rd(operand), eax),
+        }
+        if operand != RAX {
+            x64!(asm; mov rax, [DWORD r12 + cells::SCRATCH + 8]);
+        }
+        x64!(asm; mov r9, [DWORD r12 + cells::FUEL]);
+    }
+}
+
+/// Whether an access at this offset from `r10` is in the frame.
+fn in_frame(off: i16, size: Size) -> bool {
+    let frame = STACK_FRAME as i32;
+    (-frame..=-(size.bytes() as i32)).contains(&i32::from(off))
+}

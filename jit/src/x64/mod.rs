@@ -1,0 +1,47 @@
+//! The backend for x86-64 under the System V ABI.
+//!
+//! A program becomes machine code in one pass (`compile`, with `alu` and `memory`), most instructions one to one on a fixed
+//! register map (`registers`). Code shares state with Rust in `cells`, and calls Rust through the routines of `glue`;
+//! what Rust does for it is in `run`. `engine` is the [`softbpf::engine::Engine`].
+
+// What `dynasm!` makes of register numbers.
+#![allow(clippy::useless_conversion)]
+
+mod alu;
+mod asm;
+mod assume;
+mod cells;
+mod code;
+mod compile;
+mod engine;
+mod glue;
+mod inspect;
+mod memory;
+mod registers;
+mod run;
+
+use engine::Jit;
+
+use softbpf::engine::Engine;
+
+use crate::{Config, Unavailable};
+
+/// What the compiler may use.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    bmi2: bool,
+    proofs: bool,
+}
+
+pub(crate) use inspect::inspect;
+
+fn jit(config: Config) -> Result<Jit, Unavailable> {
+    let options =
+        Options { bmi2: config.extensions && std::arch::is_x86_feature_detected!("bmi2"), proofs: config.proofs };
+    Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })
+}
+
+/// An engine with this configuration.
+pub(crate) fn new(config: Config) -> Result<Box<dyn Engine>, Unavailable> {
+    Ok(Box::new(jit(config)?))
+}

@@ -1,0 +1,442 @@
+//! A run in progress, and the functions of Rust that compiled code calls.
+//!
+//! What code cannot do itself ends here: helpers, accesses that neither windows nor bitmaps grant, calls through
+//! registers, and leaving. To leave is to hand the run to the interpreter, which goes on in the middle, exactly: so the
+//! end of the budget and every trap are the interpreter's.
+//!
+//! No panic unwinds through compiled code, which has no tables for it: it is caught here, and goes on behind
+//! [`super::glue::Glue::enter`].
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use softbpf::engine::{Caller, ProgramId};
+use softbpf::errno::Errno;
+use softbpf::helpers::Stop;
+use softbpf::insn::{Callee, Insn, Reg, Size, Width};
+use softbpf::interp::{CallerFrame, MAY_GOTO_LOOPS, Suspended, access, load_packet};
+use softbpf::machine::{MAX_TAIL_CALLS, Machine};
+use softbpf::memory::{Access, FRAME_STRIDE, STACK_TOP};
+use softbpf::outcome::{Trap, TrapKind};
+
+use super::cells::{self, Cells, Window};
+use super::code::{Compiled, Site};
+use super::engine::Jit;
+use super::glue::Need;
+
+/// Misses between two that move a window.
+const MISSES: i64 = 15;
+
+/// One run, or what is left of it for Rust.
+pub(super) struct Run {
+    pub(super) jit: *mut Jit,
+    pub(super) machine: *mut Machine,
+    pub(super) budget: i64,
+    pub(super) tail_calls: u32,
+    /// Deepest call of what the interpreter has executed.
+    pub(super) deepest: u32,
+    /// Depth of the function that the innermost entry into code has called.
+    pub(super) floor: u32,
+    /// Helper calls that have called back, the outermost first.
+    pub(super) segments: Vec<Segment>,
+    /// How the innermost entry into code ended, if not by returning.
+    pub(super) finished: Option<Result<u64, Box<Trap>>>,
+    /// What a helper wants that is not a value.
+    pub(super) special: Option<Special>,
+}
+
+/// A helper call that has called back: where the code that called it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    stack: u64,
+    site: u64,
+    frame_pointer: u64,
+    floor: u32,
+}
+
+pub(super) enum Special {
+    Stop(Stop),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// Two results in two registers.
+#[repr(C)]
+pub(super) struct Pair {
+    value: u64,
+    special: u64,
+}
+
+/// What the functions below are called with.
+struct Environment<'e> {
+    cells: &'e mut Cells,
+    run: &'e mut Run,
+}
+
+impl<'e> Environment<'e> {
+    /// # Safety
+    /// `middle` is what `r12` holds while code runs that [`super::engine::Jit`] has entered.
+    unsafe fn new(middle: *mut u8) -> Environment<'e> {
+        // SAFETY: the cells outlive the run, the run outlives the entry into code, and code does not touch them while a
+        // function of Rust runs.
+        unsafe {
+            let cells = &mut *cells::from_middle(middle);
+            let run = &mut *cells.run;
+            Environment { cells, run }
+        }
+    }
+
+    fn machine(&mut self) -> &'e mut Machine {
+        // SAFETY: the machine is borrowed for the run by `Engine::run`, and nobody but the functions here uses it meanwhile.
+        unsafe { &mut *self.run.machine }
+    }
+
+    fn jit(&mut self) -> &'e mut Jit {
+        // SAFETY: as for the machine; of the engine's fields, code and cells are used through the cells only.
+        unsafe { &mut *self.run.jit }
+    }
+
+    /// The site with this return address.
+    fn site(&mut self, address: usize) -> Option<(ProgramId, &'e Compiled, Site)> {
+        self.jit().locate(address)
+    }
+
+    /// Where the code goes on that has called a helper.
+    fn return_address(&self) -> Option<usize> {
+        let stack = self.run.segments.last()?.stack as *const usize;
+        // SAFETY: the helper's routine noted its stack pointer, where its return address is; the routine has not returned.
+        Some(unsafe { *stack.sub(1) })
+    }
+
+    fn depth(&self) -> u32 {
+        depth(self.cells.registers[10])
+    }
+
+    fn used(&self) -> u64 {
+        (self.run.budget - self.cells.fuel).unsigned_abs()
+    }
+
+    /// The callers of the function whose stack pointer is `stack`, the outermost first.
+    fn callers(&mut self, stack: u64) -> Vec<CallerFrame> {
+        let mut callers = Vec::new();
+        for segment in self.run.segments.clone() {
+            self.walk(segment.stack, depth(segment.frame_pointer), segment.floor, &mut callers);
+            if let Some(site) = self.jit().helper_site(segment.site) {
+                callers.push(CallerFrame {
+                    program: site.program,
+                    ret: site.index as usize + 1,
+                    saved: [0; 4],
+                    frame_pointer: segment.frame_pointer,
+                    loops: 0,
+                });
+            }
+        }
+        let (depth, floor) = (self.depth(), self.run.floor);
+        self.walk(stack, depth, floor, &mut callers);
+        callers
+    }
+
+    /// Adds the callers on one stretch of the host's stack: as [`super::compile`] lays out a call.
+    fn walk(&mut self, stack: u64, depth: u32, floor: u32, callers: &mut Vec<CallerFrame>) {
+        const WORDS: usize = 8;
+        let start = callers.len();
+        for frame in 0..depth.saturating_sub(floor) as usize {
+            // SAFETY: the function at `depth` was called by code that pushed eight words, and so were its callers down
+            // to the one at `floor`.
+            let words = unsafe { *(stack as *const [u64; WORDS]).add(frame) };
+            let [_, loops, frame_pointer, r9, r8, r7, r6, ret] = words;
+            if let Some((program, _, site)) = self.site(ret as usize) {
+                callers.push(CallerFrame {
+                    program,
+                    ret: site.index as usize + 1,
+                    saved: [r6, r7, r8, r9],
+                    frame_pointer,
+                    loops: loops as u32,
+                });
+            }
+        }
+        callers[start..].reverse();
+    }
+
+    /// Has the interpreter go on before the instruction with this index.
+    fn hand_over(&mut self, program: ProgramId, index: usize, stack: u64) {
+        let suspended = Suspended {
+            program,
+            index,
+            registers: self.cells.registers,
+            callers: self.callers(stack),
+            floor: self.run.floor,
+            loops: self.cells.loops as u32,
+            used: self.used(),
+            budget: self.run.budget.unsigned_abs(),
+            tail_calls: self.run.tail_calls,
+        };
+        let resumed = self.jit().interpreter.resume(self.machine(), suspended);
+        self.cells.fuel = self.run.budget - i64::try_from(resumed.used).unwrap_or(self.run.budget);
+        self.run.tail_calls = resumed.tail_calls;
+        self.run.deepest = self.run.deepest.max(resumed.deepest);
+        self.run.finished = Some(resumed.ret);
+    }
+
+    fn trap(&mut self, kind: TrapKind, program: ProgramId, index: usize, stack: u64) {
+        let callers = self.callers(stack);
+        let callers = callers.iter().map(|frame| (frame.program, frame.ret - 1));
+        let trap = self.machine().trap(kind, program, index, self.cells.registers, callers);
+        self.run.finished = Some(Err(trap));
+    }
+
+    /// Moves the window of a site to the object that the address is in.
+    fn move_window(&mut self, site: &Site, insn: &Insn) {
+        self.cells.misses = MISSES;
+        let (Some(number), Some((need, size, base, off))) = (site.window, operand(insn)) else { return };
+        let off = i64::from(off) as u64;
+        let addr = self.cells.registers[usize::from(base.number())].wrapping_add(off);
+        let memory = &self.machine().memory;
+        let range = |access| memory.window(addr, access);
+        let range = match need {
+            Need::Read => range(Access::Read),
+            Need::Write => range(Access::Write),
+            Need::Both => range(Access::Read)
+                .zip(range(Access::Write))
+                .map(|(read, write)| read.start.max(write.start)..read.end.min(write.end)),
+        };
+        let Some(range) = range else { return };
+        let start = u64::from(range.start).wrapping_sub(off);
+        let len = u64::from(range.end.saturating_sub(range.start)).saturating_sub(u64::from(size.bytes()) - 1);
+        let fleeting = self.machine().memory.is_fleeting(range.start);
+        self.jit().set_window(number, Window { start, len }, fleeting);
+    }
+
+    /// Executes an instruction as the interpreter would, and says where to go on; null to have it trap.
+    fn slow(&mut self, address: usize) -> *const u8 {
+        let Some((_, compiled, site)) = self.site(address) else { return std::ptr::null() };
+        let Some(insn) = compiled.program.code().insns().get(site.index as usize) else { return std::ptr::null() };
+        if let Insn::LoadPacket { size, offset } = *insn {
+            let Ok(value) = load_packet(self.machine(), size, offset, &self.cells.registers) else {
+                return std::ptr::null();
+            };
+            self.cells.registers[0] = value.unwrap_or(0);
+            self.cells.registers[1..6].fill(0);
+            if value.is_some() {
+                return compiled.address(site.resume);
+            }
+            // The function returns: what comes behind the load is not executed.
+            self.cells.fuel += i64::from(site.charged) - 1;
+            return compiled.address(compiled.epilogue);
+        }
+        if self.cells.misses < 0 {
+            self.move_window(&site, insn);
+        }
+        match access(self.machine(), insn, &mut self.cells.registers) {
+            Ok(()) => compiled.address(site.resume),
+            Err(_) => std::ptr::null(),
+        }
+    }
+
+    /// What becomes of a helper call that gave no value: where to go on, or null when the run has ended.
+    fn special(&mut self, address: usize, stack: u64) -> *const u8 {
+        let Some((program, compiled, site)) = self.site(address) else { return std::ptr::null() };
+        match self.run.special.take() {
+            Some(Special::Stop(Stop::TailCall(target))) => {
+                if self.run.tail_calls >= MAX_TAIL_CALLS {
+                    self.cells.registers[0] = Errno::EPERM.ret();
+                    self.cells.registers[1..6].fill(0);
+                    return compiled.address(site.offset);
+                }
+                self.tail_call(program, site.index as usize, target, stack)
+            }
+            Some(Special::Stop(Stop::Trap(kind))) => {
+                self.trap(*kind, program, site.index as usize, stack);
+                std::ptr::null()
+            }
+            Some(Special::Stop(Stop::Ended(trap))) => {
+                self.run.finished = Some(Err(trap));
+                std::ptr::null()
+            }
+            special @ (Some(Special::Panic(_) | Special::Stop(Stop::Errno(_))) | None) => {
+                self.run.special = special;
+                std::ptr::null()
+            }
+        }
+    }
+
+    fn tail_call(&mut self, program: ProgramId, index: usize, target: ProgramId, stack: u64) -> *const u8 {
+        if self.machine().program(target).is_none() {
+            let kind = self.machine().bad_program(target);
+            self.trap(kind, program, index, stack);
+            return std::ptr::null();
+        }
+        self.run.tail_calls += 1;
+        let (context, frame_pointer) = (self.cells.registers[1], self.cells.registers[10]);
+        self.cells.registers = [0; 11];
+        self.cells.registers[1] = context;
+        self.cells.registers[10] = frame_pointer;
+        self.cells.loops = MAY_GOTO_LOOPS.into();
+        let depth = self.depth();
+        self.machine().fresh_frame(depth);
+        match self.jit().compiled(self.machine(), target, context) {
+            Some(code) => code.entry(),
+            None => {
+                self.hand_over(target, 0, stack);
+                std::ptr::null()
+            }
+        }
+    }
+}
+
+/// Depth of the call whose frame has this top.
+fn depth(frame_pointer: u64) -> u32 {
+    (STACK_TOP - frame_pointer as u32) / FRAME_STRIDE
+}
+
+/// What an instruction needs of which memory.
+fn operand(insn: &Insn) -> Option<(Need, Size, Reg, i16)> {
+    match *insn {
+        Insn::Load { size, base, off, .. } | Insn::LoadAcquire { size, base, off, .. } => {
+            Some((Need::Read, size, base, off))
+        }
+        Insn::Store { size, base, off, .. } | Insn::StoreRelease { size, base, off, .. } => {
+            Some((Need::Write, size, base, off))
+        }
+        Insn::Atomic { width: Width::W32, base, off, .. } => Some((Need::Both, Size::W, base, off)),
+        Insn::Atomic { width: Width::W64, base, off, .. } => Some((Need::Both, Size::DW, base, off)),
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::MovSx { .. }
+        | Insn::End { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::LoadImm64 { .. }
+        | Insn::LoadPacket { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Call(_)
+        | Insn::Exit => None,
+    }
+}
+
+/// What helpers may ask of the JIT.
+struct CallBack {
+    middle: *mut u8,
+}
+
+impl Caller for CallBack {
+    fn call_back(&mut self, machine: &mut Machine, function: u64, args: [u64; 5]) -> Result<u64, Stop> {
+        // SAFETY: this exists only while a helper runs that code has called.
+        let environment = unsafe { Environment::new(self.middle) };
+        environment.call_back(machine, function, args)
+    }
+}
+
+impl Environment<'_> {
+    fn call_back(mut self, machine: &mut Machine, function: u64, args: [u64; 5]) -> Result<u64, Stop> {
+        let frame_pointer = self.cells.registers[10];
+        let caller = depth(frame_pointer);
+        let site = self.jit().helper_site(self.cells.site);
+        let program = site.map_or(ProgramId::new(0), |site| site.program);
+        let Some(index) = machine.code_at(program, function) else {
+            return Err(Stop::trap(TrapKind::BadCallTarget { target: function }));
+        };
+        let Some(top) = machine.memory.view().push_frame(caller + 1) else {
+            return Err(Stop::trap(TrapKind::TooDeep));
+        };
+        let saved = (self.cells.registers, self.cells.site, self.cells.caller_stack, self.cells.loops, self.run.floor);
+        // The return address lies below the caller's own part of the stack.
+        let stack = self.cells.caller_stack + 8;
+        self.run.segments.push(Segment { stack, site: self.cells.site, frame_pointer, floor: self.run.floor });
+        self.run.floor = caller + 1;
+        self.cells.registers = [0; 11];
+        self.cells.registers[1..6].copy_from_slice(&args);
+        self.cells.registers[10] = top;
+        self.cells.loops = MAY_GOTO_LOOPS.into();
+        self.cells.lowest = self.cells.lowest.min(top);
+        let result = self.run_callback(program, index);
+        machine.memory.view().pop_frame(caller + 1);
+        self.run.segments.pop();
+        (self.cells.registers, self.cells.site, self.cells.caller_stack, self.cells.loops, self.run.floor) = saved;
+        result
+    }
+
+    fn run_callback(&mut self, program: ProgramId, index: usize) -> Result<u64, Stop> {
+        let jit = self.jit();
+        // The code that called the helper, whichever variant it is.
+        let caller = self.return_address().and_then(|address| jit.locate(address));
+        let code = caller.and_then(|(_, code, _)| Some(code.address(code.function(index as u32)?.entry)));
+        match code {
+            Some(entry) => {
+                // SAFETY: the entry is one of this engine's code, and the cells describe this run.
+                let left = unsafe { jit.glue.enter(self.cells, entry) };
+                if !left {
+                    return Ok(self.cells.registers[0]);
+                }
+            }
+            // Not an instruction that the program says it calls: the interpreter takes it from there.
+            None => self.hand_over(program, index, 0),
+        }
+        if let Some(Special::Panic(panic)) = self.run.special.take() {
+            resume_unwind(panic);
+        }
+        match self.run.finished.take() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(trap)) => Err(Stop::Ended(trap)),
+            None => Ok(0),
+        }
+    }
+}
+
+// What code calls, through `glue`.
+
+pub(super) extern "C" fn on_leave(middle: *mut u8, address: usize, stack: u64) {
+    // SAFETY: called by `glue` with what `r12` holds.
+    let mut environment = unsafe { Environment::new(middle) };
+    let Some((program, _, site)) = environment.site(address) else { return };
+    environment.cells.fuel += i64::from(site.charged);
+    environment.hand_over(program, site.index as usize, stack);
+}
+
+pub(super) extern "C" fn on_slow(middle: *mut u8, address: usize, _stack: u64) -> *const u8 {
+    // SAFETY: called by `glue` with what `r12` holds.
+    let mut environment = unsafe { Environment::new(middle) };
+    environment.slow(address)
+}
+
+pub(super) extern "C" fn on_special(middle: *mut u8, address: usize, stack: u64) -> *const u8 {
+    // SAFETY: called by `glue` with what `r12` holds.
+    let mut environment = unsafe { Environment::new(middle) };
+    environment.special(address, stack)
+}
+
+pub(super) extern "C" fn on_call_register(middle: *mut u8, address: usize, _stack: u64) -> *const u8 {
+    // SAFETY: called by `glue` with what `r12` holds.
+    let mut environment = unsafe { Environment::new(middle) };
+    let Some((program, compiled, site)) = environment.site(address) else { return std::ptr::null() };
+    let Some(Insn::Call(Callee::Reg(reg))) = compiled.program.code().insns().get(site.index as usize) else {
+        return std::ptr::null();
+    };
+    let target = environment.cells.registers[usize::from(reg.number())];
+    let function = environment.machine().code_at(program, target).and_then(|index| compiled.function(index as u32));
+    function.map_or(std::ptr::null(), |function| compiled.address(function.call))
+}
+
+pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, middle: *mut u8) -> Pair {
+    // SAFETY: called by `glue` with what `r12` holds.
+    let mut environment = unsafe { Environment::new(middle) };
+    let Some(site) = environment.jit().helper_site(environment.cells.site) else {
+        return Pair { value: 0, special: 1 };
+    };
+    let args = [r1, r2, r3, r4, r5];
+    let machine = environment.machine();
+    let call = || machine.call_helper(&mut CallBack { middle }, site.helper, args);
+    // A mock may panic; whatever it leaves behind, the machine is not used again.
+    let special = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => {
+            environment.jit().after_helper(environment.machine());
+            return Pair { value, special: 0 };
+        }
+        Ok(Err(Stop::Errno(errno))) => return Pair { value: errno.ret(), special: 0 },
+        Ok(Err(stop)) => Special::Stop(stop),
+        Err(panic) => Special::Panic(panic),
+    };
+    environment.cells.registers[1..6].copy_from_slice(&args);
+    environment.run.special = Some(special);
+    Pair { value: 0, special: 1 }
+}
