@@ -25,7 +25,7 @@ use softbpf::program_type::ProgramType;
 
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
-pub(crate) use value::Range;
+pub(crate) use value::Offsets;
 pub use value::Region;
 use value::Value;
 
@@ -43,7 +43,7 @@ pub(crate) enum Plan {
     /// Likely in this object: to be compared with its limits.
     Likely(Region),
     /// In bounds, at one of these offsets of an object that is open for it.
-    Proved(Region, Range<i64>),
+    Proved(Region, Offsets),
 }
 
 /// What must be true of a run for the proofs to hold.
@@ -65,8 +65,8 @@ pub(crate) struct Assumptions {
 /// Offsets of the packet pointers in a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PacketFields {
-    pub(crate) data: i64,
-    pub(crate) data_end: i64,
+    pub(crate) data: i32,
+    pub(crate) data_end: i32,
 }
 
 impl PacketFields {
@@ -85,6 +85,18 @@ impl PacketFields {
 pub(crate) struct Proofs {
     pub(crate) plans: Vec<Plan>,
     pub(crate) assumptions: Assumptions,
+}
+
+impl Proofs {
+    /// Has everything checked: what was proved becomes likely.
+    pub(crate) fn doubt(&mut self) {
+        for plan in &mut self.plans {
+            if let Plan::Proved(region, _) = *plan {
+                *plan = Plan::Likely(region);
+            }
+        }
+        self.assumptions = Assumptions::default();
+    }
 }
 
 /// Proves what can be proved of a program.
@@ -191,46 +203,37 @@ struct Pass<'p> {
 
 impl Pass<'_> {
     fn run(&mut self) {
-        let mut state = Some(self.entry());
+        let mut state = self.entry();
+        // Whether control comes here from the instruction before.
+        let mut falls = true;
         for (index, (slot, insn)) in self.code.iter().enumerate() {
             if self.places[index].leader {
-                state = Some(self.arrive(index, state));
+                self.arrive(index, &mut state, falls);
+                falls = true;
             }
-            if let Some(known) = &mut state
-                && !self.step(index, slot, insn, known)
-            {
-                state = None;
-            }
+            falls = falls && self.step(index, slot, insn, &mut state);
         }
     }
 
     fn entry(&mut self) -> State {
         let mut state = State::unknown();
-        if !self.places[0].callable {
-            state.set(Reg::R1, Value::Pointer(Region::Context, Range::exactly(0)));
-        }
+        state.set(Reg::R1, Value::Pointer(Region::Context, Offsets::exactly(0)));
         state
     }
 
     /// What is known where a block begins.
-    fn arrive(&mut self, index: usize, falling: Option<State>) -> State {
+    fn arrive(&mut self, index: usize, state: &mut State, falls: bool) {
+        const FRAME_POINTER: u16 = 1 << 10;
         let place = self.places[index];
-        let jumping = self.waiting[index].take();
-        if place.callable {
-            return State::unknown();
-        }
-        let mut state = match (falling, jumping) {
-            (Some(mut state), Some(other)) => {
-                state.join(&other);
-                state
-            }
-            (Some(state), None) => state,
-            (None, Some(state)) => *state,
+        match self.waiting[index].take() {
+            _ if place.callable => *state = State::unknown(),
+            Some(other) if falls => state.join(&other),
+            Some(other) => *state = *other,
+            None if falls => {}
             // Reached from behind only, or not at all.
-            (None, None) => State::unknown(),
-        };
-        if place.loop_head {
-            const FRAME_POINTER: u16 = 1 << 10;
+            None => *state = State::unknown(),
+        }
+        if place.loop_head && !place.callable {
             let written = if self.trusting { self.loops.written(index as u32) } else { u16::MAX };
             state.doubt(written & !FRAME_POINTER);
             state.doubt_spilled();
@@ -239,19 +242,18 @@ impl Pass<'_> {
             }
             self.heads.push((index as u32, state.clone()));
         }
-        state
     }
 
     /// Brings a state to the target of a jump.
-    fn jump(&mut self, index: usize, slot: usize, off: i32, state: State) {
+    fn jump(&mut self, index: usize, slot: usize, off: i32, state: &State) {
         let to = blocks::target(self.code, slot, off);
         if to > index {
             match &mut self.waiting[to] {
-                Some(waiting) => waiting.join(&state),
-                none => *none = Some(Box::new(state)),
+                Some(waiting) => waiting.join(state),
+                none => *none = Some(Box::new(state.clone())),
             }
         } else if let Ok(at) = self.heads.binary_search_by_key(&(to as u32), |&(head, _)| head) {
-            self.sound &= self.heads[at].1.covers(&state);
+            self.sound &= self.heads[at].1.covers(state);
         }
         // A head that is not in the list claims nothing: it can be called.
     }
@@ -269,31 +271,21 @@ impl Pass<'_> {
 
     /// How an access can be made, and what that relies on.
     fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
-        let value = state.get(base).plus(Value::number(i64::from(off) as u64));
-        let Value::Pointer(region, offset) = value else {
-            if let Value::MaybeNull { map, .. } = state.get(base) {
-                return Plan::Likely(Region::Element(map));
-            }
-            return Plan::Unknown;
+        let (region, offset) = match state.get(base) {
+            Value::Pointer(region, offsets) => (region, offsets.plus(off.into())),
+            Value::MaybeNull { map, .. } => return Plan::Likely(Region::Element(map)),
+            Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd => return Plan::Unknown,
         };
-        if offset == value::ANY || !self.inside(state, region, offset, size, read, write) {
+        if offset == Offsets::ANY || !self.inside(state, region, offset, size, read, write) {
             return Plan::Likely(region);
         }
         Plan::Proved(region, offset)
     }
 
-    fn inside(
-        &mut self,
-        state: &State,
-        region: Region,
-        offset: Range<i64>,
-        size: Size,
-        read: bool,
-        write: bool,
-    ) -> bool {
-        let end = offset.max + i64::from(size.bytes());
+    fn inside(&mut self, state: &State, region: Region, offset: Offsets, size: Size, read: bool, write: bool) -> bool {
+        let end = offset.max.saturating_add(size.bytes() as i32);
         match region {
-            Region::Stack => offset.min >= -i64::from(STACK_FRAME) && end <= 0,
+            Region::Stack => offset.min >= -(STACK_FRAME as i32) && end <= 0,
             Region::Context => self.inside_context(offset.min, end, read, write),
             Region::Packet => {
                 let inside = offset.min >= 0 && end <= state.packet;
@@ -307,13 +299,13 @@ impl Pass<'_> {
                 let readable = !read || self.map(map, false).is_some();
                 let writable = !write || self.map(map, true).is_some();
                 let size = self.machine.map_info(map as usize).map_or(0, |map| i64::from(map.value_size()));
-                readable && writable && offset.min >= 0 && end <= size
+                readable && writable && offset.min >= 0 && i64::from(end) <= size
             }
         }
     }
 
-    fn inside_context(&mut self, start: i64, end: i64, read: bool, write: bool) -> bool {
-        if start < 0 || end > CONTEXT_BYTES as i64 {
+    fn inside_context(&mut self, start: i32, end: i32, read: bool, write: bool) -> bool {
+        if start < 0 || end > CONTEXT_BYTES as i32 {
             return false;
         }
         let assumptions = &mut self.proofs.assumptions;
@@ -329,7 +321,7 @@ impl Pass<'_> {
         let Test { condition, width, dst, src } = test;
         let mut taken = state.clone();
         taken.assume(condition, width, dst, src);
-        self.jump(index, slot, off, taken);
+        self.jump(index, slot, off, &taken);
         if let Some(negated) = negated(condition) {
             state.assume(negated, width, dst, src);
         }

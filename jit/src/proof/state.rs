@@ -2,7 +2,7 @@
 
 use softbpf::insn::{Condition, Operand, Reg, Width};
 
-use super::value::{Range, Region, Value};
+use super::value::{Offsets, Region, Value};
 
 /// Spilled values that are followed at the same time; further ones are forgotten.
 const MAX_SPILLED: usize = 16;
@@ -12,16 +12,16 @@ const MAX_SPILLED: usize = 16;
 pub(super) struct State {
     registers: [Value; 11],
     /// Values of 8 bytes on the stack, by their offset from the frame's top.
-    spilled: Vec<(i64, Value)>,
+    spilled: Vec<(i32, Value)>,
     /// Bytes that the packet has at least.
-    pub(super) packet: i64,
+    pub(super) packet: i32,
 }
 
 impl State {
     /// Where a function begins.
     pub(super) fn unknown() -> State {
         let mut registers = [Value::UNKNOWN; 11];
-        registers[10] = Value::Pointer(Region::Stack, Range::exactly(0));
+        registers[10] = Value::Pointer(Region::Stack, Offsets::exactly(0));
         State { registers, spilled: Vec::new(), packet: 0 }
     }
 
@@ -36,26 +36,26 @@ impl State {
     pub(super) fn operand(&self, operand: Operand) -> Value {
         match operand {
             Operand::Reg(reg) => self.get(reg),
-            Operand::Imm(imm) => Value::number(imm as i64 as u64),
+            Operand::Imm(imm) => Value::Constant(imm as i64 as u64),
         }
     }
 
     /// The spilled value at an offset.
-    pub(super) fn spilled(&self, offset: i64) -> Value {
+    pub(super) fn spilled(&self, offset: i32) -> Value {
         let find = self.spilled.iter().find(|&&(at, _)| at == offset);
         find.map_or(Value::UNKNOWN, |&(_, value)| value)
     }
 
-    pub(super) fn spill(&mut self, offset: i64, value: Value) {
-        self.overwrite(Range { min: offset, max: offset + 7 });
+    pub(super) fn spill(&mut self, offset: i32, value: Value) {
+        self.overwrite(offset, offset + 7);
         if value != Value::UNKNOWN && self.spilled.len() < MAX_SPILLED {
             self.spilled.push((offset, value));
         }
     }
 
-    /// The bytes of the frame in this range have been written.
-    pub(super) fn overwrite(&mut self, bytes: Range<i64>) {
-        self.spilled.retain(|&(at, _)| at > bytes.max || at + 7 < bytes.min);
+    /// The bytes of the frame from `first` to `last` have been written.
+    pub(super) fn overwrite(&mut self, first: i32, last: i32) {
+        self.spilled.retain(|&(at, _)| at > last || at + 7 < first);
     }
 
     /// Anything on the stack may have been written: what was spilled is likely still there, and no more.
@@ -114,9 +114,9 @@ impl State {
         let (a, b) = (self.get(dst), self.operand(src));
         match (a, b) {
             (Value::MaybeNull { map, id }, _) if b.constant() == Some(0) => match condition {
-                Condition::Eq => self.replace_maybe_null(id, Value::number(0)),
+                Condition::Eq => self.replace_maybe_null(id, Value::Constant(0)),
                 Condition::Ne => {
-                    self.replace_maybe_null(id, Value::Pointer(Region::Element(map), Range::exactly(0)));
+                    self.replace_maybe_null(id, Value::Pointer(Region::Element(map), Offsets::exactly(0)));
                 }
                 Condition::Gt
                 | Condition::Ge
@@ -132,11 +132,15 @@ impl State {
             (Value::PacketEnd, Value::Pointer(Region::Packet, offset)) => {
                 self.assume_packet(mirrored(condition), width, offset);
             }
-            (Value::Number(range), _) => {
-                let narrowed = narrow(condition, width, range, b.range());
-                self.set(dst, Value::Number(narrowed));
-                if let (Operand::Reg(src), Value::Number(other)) = (src, b) {
-                    self.set(src, Value::Number(narrow(mirrored(condition), width, other, range)));
+            (Value::UpTo(largest), _) => {
+                self.set(dst, narrow(condition, width, largest, b));
+                if let (Operand::Reg(src), Value::UpTo(other)) = (src, b) {
+                    self.set(src, narrow(mirrored(condition), width, other, a));
+                }
+            }
+            (Value::Constant(_), Value::UpTo(other)) => {
+                if let Operand::Reg(src) = src {
+                    self.set(src, narrow(mirrored(condition), width, other, a));
                 }
             }
             _ => {}
@@ -144,9 +148,9 @@ impl State {
     }
 
     /// `data + offset` compared with the packet's end.
-    fn assume_packet(&mut self, condition: Condition, width: Width, offset: Range<i64>) {
+    fn assume_packet(&mut self, condition: Condition, width: Width, offset: Offsets) {
         /// Larger offsets could leave the 32 bits that addresses have.
-        const LARGEST: i64 = 1 << 20;
+        const LARGEST: i32 = 1 << 20;
         if offset.min < 0 || offset.max > LARGEST && width == Width::W32 {
             return;
         }
@@ -199,29 +203,32 @@ pub(super) fn negated(condition: Condition) -> Option<Condition> {
     })
 }
 
-/// What is left of a range of numbers that compare like this with one of another range.
-fn narrow(condition: Condition, width: Width, range: Range<u64>, other: Range<u64>) -> Range<u64> {
-    if width == Width::W32 && range.max.max(other.max) > u64::from(u32::MAX) {
-        return range;
-    }
-    let positive = match width {
-        Width::W32 => i32::MAX as u64,
-        Width::W64 => i64::MAX as u64,
+/// What is known of a number up to `largest` that compares like this with another one.
+fn narrow(condition: Condition, width: Width, largest: u64, other: Value) -> Value {
+    let limit = other.largest();
+    let (low, positive) = match width {
+        Width::W32 => (largest.max(limit) <= u32::MAX.into(), i32::MAX as u64),
+        Width::W64 => (true, i64::MAX as u64),
     };
-    let signed = range.max.max(other.max) <= positive;
-    let (mut min, mut max) = (range.min, range.max);
-    match condition {
-        Condition::Eq => (min, max) = (min.max(other.min), max.min(other.max)),
-        Condition::Lt => max = max.min(other.max.saturating_sub(1)),
-        Condition::Le => max = max.min(other.max),
-        Condition::Gt => min = min.max(other.min.saturating_add(1)),
-        Condition::Ge => min = min.max(other.min),
-        Condition::Slt if signed => max = max.min(other.max.saturating_sub(1)),
-        Condition::Sle if signed => max = max.min(other.max),
-        Condition::Sgt if signed => min = min.max(other.min.saturating_add(1)),
-        Condition::Sge if signed => min = min.max(other.min),
-        Condition::Ne | Condition::Set | Condition::Slt | Condition::Sle | Condition::Sgt | Condition::Sge => {}
-    }
-    // A condition that cannot hold: what comes behind it is not reached.
-    if min > max { range } else { Range { min, max } }
+    let signed = largest.max(limit) <= positive;
+    let largest = match condition {
+        _ if !low => largest,
+        Condition::Eq => match other {
+            Value::Constant(_) => return other,
+            Value::UpTo(_) | Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => largest.min(limit),
+        },
+        Condition::Lt => largest.min(limit.saturating_sub(1)),
+        Condition::Le => largest.min(limit),
+        Condition::Slt if signed => largest.min(limit.saturating_sub(1)),
+        Condition::Sle if signed => largest.min(limit),
+        Condition::Ne
+        | Condition::Set
+        | Condition::Gt
+        | Condition::Ge
+        | Condition::Sgt
+        | Condition::Sge
+        | Condition::Slt
+        | Condition::Sle => largest,
+    };
+    Value::UpTo(largest)
 }

@@ -5,7 +5,7 @@ use softbpf::map_spec::MapType;
 use softbpf::semantics;
 
 use super::state::State;
-use super::value::{ANY, Range, Region, Value};
+use super::value::{Offsets, Region, Value};
 use super::{Pass, Plan, Test};
 
 /// Number of `bpf_map_lookup_elem`.
@@ -40,16 +40,16 @@ impl Pass<'_> {
             Insn::Atomic { op, width, base, off, src } => self.atomic(index, state, op, width, (base, off), src),
             Insn::LoadPacket { .. } => {
                 state.clobber();
-                state.set(Reg::R0, Value::Number(Range::LOW));
+                state.set(Reg::R0, Value::LOW);
             }
             Insn::Jump { off, .. } => {
-                self.jump(index, slot, off, state.clone());
+                self.jump(index, slot, off, state);
                 return false;
             }
             Insn::JumpIf { condition, width, dst, src, off } => {
                 self.branch(index, slot, off.into(), state, Test { condition, width, dst, src });
             }
-            Insn::MayGoto { off } => self.jump(index, slot, off.into(), state.clone()),
+            Insn::MayGoto { off } => self.jump(index, slot, off.into(), state),
             Insn::Call(callee) => self.call(index, callee, state),
             Insn::Exit => return false,
         }
@@ -60,12 +60,14 @@ impl Pass<'_> {
         match value {
             Imm64::MapValue { fd: index, offset } | Imm64::MapIndexValue { index, offset } => {
                 match u32::try_from(index) {
-                    Ok(index) => Value::Pointer(Region::Data(index), Range::exactly(offset.into())),
-                    Err(_) => Value::UNKNOWN,
+                    Ok(index) if offset < 1 << 30 => {
+                        Value::Pointer(Region::Data(index), Offsets::exactly(offset as i32))
+                    }
+                    Ok(_) | Err(_) => Value::UNKNOWN,
                 }
             }
             Imm64::Value(_) | Imm64::MapFd(_) | Imm64::MapIndex(_) | Imm64::Code(_) | Imm64::Variable { .. } => {
-                self.machine.imm64(self.id, slot, value).map_or(Value::UNKNOWN, Value::number)
+                self.machine.imm64(self.id, slot, value).map_or(Value::UNKNOWN, Value::Constant)
             }
         }
     }
@@ -74,23 +76,25 @@ impl Pass<'_> {
         let plan = self.plan(state, base, off, size, true, false);
         self.proofs.plans[index] = plan;
         let loaded = match (plan, size) {
-            (Plan::Proved(Region::Stack, at), Size::DW) if at.min == at.max => state.spilled(at.min),
-            (Plan::Proved(Region::Context, at), Size::W) if at.min == at.max && !signed => self.context_field(at.min),
+            (Plan::Proved(Region::Stack, at), Size::DW) => at.single().map_or(Value::UNKNOWN, |at| state.spilled(at)),
+            (Plan::Proved(Region::Context, at), Size::W) if !signed => {
+                at.single().map_or(Value::UNKNOWN, |at| self.context_field(at))
+            }
             _ => Value::UNKNOWN,
         };
         let value = match size {
             _ if signed || loaded != Value::UNKNOWN => loaded,
             Size::DW => Value::UNKNOWN,
-            Size::B | Size::H | Size::W => Value::Number(Range { min: 0, max: u64::MAX >> (64 - 8 * size.bytes()) }),
+            Size::B | Size::H | Size::W => Value::UpTo(u64::MAX >> (64 - 8 * size.bytes())),
         };
         state.set(dst, value);
     }
 
     /// What a field of the context holds: the packet pointers are known.
-    fn context_field(&mut self, at: i64) -> Value {
+    fn context_field(&mut self, at: i32) -> Value {
         let Some(fields) = self.packet_fields else { return Value::UNKNOWN };
         let value = if at == fields.data {
-            Value::Pointer(Region::Packet, Range::exactly(0))
+            Value::Pointer(Region::Packet, Offsets::exactly(0))
         } else if at == fields.data_end {
             Value::PacketEnd
         } else {
@@ -104,10 +108,10 @@ impl Pass<'_> {
         let plan = self.plan(state, base, off, size, false, true);
         self.proofs.plans[index] = plan;
         if let Plan::Proved(Region::Stack, at) = plan
-            && at.min == at.max
+            && let Some(at) = at.single()
             && size == Size::DW
         {
-            state.spill(at.min, value);
+            state.spill(at, value);
         } else {
             written(state, plan, size);
         }
@@ -175,7 +179,7 @@ impl Pass<'_> {
 fn written(state: &mut State, plan: Plan, size: Size) {
     match plan {
         Plan::Proved(Region::Stack, at) => {
-            state.overwrite(Range { min: at.min, max: at.max + i64::from(size.bytes()) - 1 });
+            state.overwrite(at.min, at.max + size.bytes() as i32 - 1);
         }
         // Inside another object.
         Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
@@ -184,72 +188,90 @@ fn written(state: &mut State, plan: Plan, size: Size) {
 }
 
 fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
-    if let (Some(dst), Some(src)) = (dst.constant(), src.constant()) {
-        return Value::number(semantics::alu(op, width, dst, src));
-    }
-    let wide = alu64(op, dst, src);
-    match width {
-        Width::W64 => wide,
-        Width::W32 => low(op, dst, src, wide),
+    match (op, dst, src) {
+        (AluOp::Mov, _, _) if width == Width::W64 => src,
+        (_, Value::Constant(dst), Value::Constant(src)) => Value::Constant(semantics::alu(op, width, dst, src)),
+        (AluOp::Mov, _, Value::Constant(src)) => Value::Constant(src & u64::from(u32::MAX)),
+        (..) if width == Width::W64 => alu64(op, dst, src),
+        (..) => alu32(op, dst, src),
     }
 }
 
 fn alu64(op: AluOp, dst: Value, src: Value) -> Value {
-    let (range, other) = (dst.range(), src.range());
-    let number = |min: Option<u64>, max: Option<u64>| match (min, max) {
-        (Some(min), Some(max)) => Value::Number(Range { min, max }),
-        _ => Value::UNKNOWN,
-    };
+    let (largest, other) = (dst.largest(), src.largest());
+    let bits = |value: u64| u64::MAX.checked_shr(value.leading_zeros()).unwrap_or(0);
     match op {
         AluOp::Mov => src,
         AluOp::Add => dst.plus(src),
         AluOp::Sub => dst.minus(src),
-        AluOp::And => match (dst, src) {
+        AluOp::And => match dst {
             // Cutting the offset of a pointer.
-            (Value::Pointer(region, _), Value::Number(_)) => Value::Pointer(region, ANY),
-            _ => Value::Number(Range { min: 0, max: range.max.min(other.max) }),
+            Value::Pointer(region, _) => Value::Pointer(region, Offsets::ANY),
+            Value::Constant(_) | Value::UpTo(_) | Value::MaybeNull { .. } | Value::PacketEnd => {
+                Value::UpTo(largest.min(other))
+            }
         },
-        AluOp::Or | AluOp::Xor => {
-            number(Some(0), (range.max | other.max).checked_add(1).map(next_power).or(Some(u64::MAX)))
-        }
-        AluOp::Mul => number(range.min.checked_mul(other.min), range.max.checked_mul(other.max)),
+        AluOp::Or | AluOp::Xor => Value::UpTo(bits(largest | other)),
+        AluOp::Mul => Value::UpTo(largest.saturating_mul(other)),
         AluOp::Lsh => match src.constant() {
-            Some(amount) if amount < 64 && range.max.leading_zeros() as u64 >= amount => {
-                Value::Number(Range { min: range.min << amount, max: range.max << amount })
+            Some(amount) if u64::from(largest.leading_zeros()) >= amount && amount < 64 => {
+                Value::UpTo(largest << amount)
             }
             _ => Value::UNKNOWN,
         },
         AluOp::Rsh => match src.constant() {
-            Some(amount) => Value::Number(Range { min: range.min >> (amount & 63), max: range.max >> (amount & 63) }),
-            None => Value::Number(Range { min: 0, max: range.max }),
+            Some(amount) => Value::UpTo(largest >> (amount & 63)),
+            _ => Value::UpTo(largest),
         },
-        AluOp::Div => Value::Number(Range { min: 0, max: range.max }),
+        AluOp::Div => Value::UpTo(largest),
         AluOp::Mod => match src.constant() {
-            Some(divisor) if divisor > 0 => Value::Number(Range { min: 0, max: range.max.min(divisor - 1) }),
-            _ => Value::Number(Range { min: 0, max: range.max }),
+            Some(divisor) if divisor > 0 => Value::UpTo(largest.min(divisor - 1)),
+            _ => Value::UpTo(largest),
         },
         AluOp::Sdiv | AluOp::Smod | AluOp::Arsh => Value::UNKNOWN,
     }
 }
 
-/// The largest number with as many bits as those below a power of two.
-fn next_power(above: u64) -> u64 {
-    above.checked_next_power_of_two().map_or(u64::MAX, |power| power - 1)
+/// The operation on low halves, cleared above: the same as on whole registers that have nothing above, where nothing is
+/// carried out of the low half and no amount is cut at the other width.
+fn alu32(op: AluOp, dst: Value, src: Value) -> Value {
+    const LARGEST: u64 = u32::MAX as u64;
+    let cut = |value: Value| Value::UpTo(value.largest().min(LARGEST));
+    let fits = |value: Value| value.largest() <= LARGEST;
+    let known = match op {
+        AluOp::And => Some(Value::UpTo(dst.largest().min(src.largest()))),
+        AluOp::Rsh | AluOp::Lsh if src.constant().is_some_and(|amount| amount < 32) => Some(alu64(op, cut(dst), src)),
+        AluOp::Mov => Some(src),
+        AluOp::Add | AluOp::Mul | AluOp::Div | AluOp::Or | AluOp::Mod | AluOp::Xor if fits(dst) && fits(src) => {
+            Some(alu64(op, dst, src))
+        }
+        AluOp::Add
+        | AluOp::Sub
+        | AluOp::Mul
+        | AluOp::Div
+        | AluOp::Sdiv
+        | AluOp::Or
+        | AluOp::Lsh
+        | AluOp::Rsh
+        | AluOp::Mod
+        | AluOp::Smod
+        | AluOp::Xor
+        | AluOp::Arsh => None,
+    };
+    match known {
+        Some(known) if fits(known) => known,
+        _ => low(dst, src, op),
+    }
 }
 
-/// What the low half of an operation is, cleared above: the operation on low halves, where nothing is carried out of them.
-fn low(op: AluOp, dst: Value, src: Value, wide: Value) -> Value {
-    let fits = |value: Value| value.range().max <= Range::LOW.max;
-    match wide {
-        // A pointer's low half is the pointer, if it is one; but that is not claimed.
-        Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => wide.hint(),
-        Value::Number(range) => {
-            let unary = op == AluOp::Mov;
-            // A shift's amount is cut at another width.
-            let amount = || src.constant().is_some_and(|amount| amount < 32);
-            let shift = matches!(op, AluOp::Lsh | AluOp::Rsh);
-            let same = fits(src) && (unary || fits(dst)) && fits(wide) && (!shift || amount());
-            if same { Value::Number(range) } else { Value::Number(Range::LOW) }
+/// Any number of 32 bits; likely a pointer still, if one was moved or added to, for a pointer has no more bits.
+fn low(dst: Value, src: Value, op: AluOp) -> Value {
+    let pointer = if op == AluOp::Mov { src } else { dst };
+    let moves = matches!(op, AluOp::Mov | AluOp::Add | AluOp::Sub);
+    match pointer {
+        Value::Pointer(..) | Value::MaybeNull { .. } if moves => pointer.hint(),
+        Value::Constant(_) | Value::UpTo(_) | Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => {
+            Value::LOW
         }
     }
 }
@@ -257,8 +279,8 @@ fn low(op: AluOp, dst: Value, src: Value, wide: Value) -> Value {
 fn byte_order(order: ByteOrder, width: SwapWidth, value: Value) -> Value {
     match (order, width) {
         (ByteOrder::Le, SwapWidth::B64) => value,
-        (_, SwapWidth::B16) => Value::Number(Range { min: 0, max: u16::MAX.into() }),
-        (_, SwapWidth::B32) => Value::Number(Range::LOW),
+        (_, SwapWidth::B16) => Value::UpTo(u16::MAX.into()),
+        (_, SwapWidth::B32) => Value::LOW,
         (ByteOrder::Be | ByteOrder::Bswap, SwapWidth::B64) => Value::UNKNOWN,
     }
 }

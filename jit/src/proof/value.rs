@@ -1,11 +1,11 @@
 //! What is known of a register or of a spilled value.
 //!
-//! A value makes claims (a number lies in a range, a pointer at an offset of a region) and may hint: a pointer with any
-//! offset claims nothing, since every number is some distance away from every region, but says which object to compare
-//! with first. Claims must be true; hints only make checks cheap.
+//! A value makes claims (a number is no larger than this, a pointer at an offset of a region) and may hint: a pointer
+//! with any offset claims nothing, since every number is some distance away from every region, but says which object to
+//! compare with first. Claims must be true; hints only make checks cheap.
 
 /// An object, or a kind of object, that pointers are counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Region {
     /// The current function's stack frame; offsets are from its top, so that those inside are negative.
     Stack,
@@ -19,104 +19,94 @@ pub enum Region {
     Element(u32),
 }
 
-/// Smallest and largest value, both included.
+/// Smallest and largest offset, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Range<N> {
-    pub(crate) min: N,
-    pub(crate) max: N,
+pub(crate) struct Offsets {
+    pub(crate) min: i32,
+    pub(crate) max: i32,
 }
 
-/// Offsets of which nothing is known.
-pub(crate) const ANY: Range<i64> = Range { min: i64::MIN, max: i64::MAX };
+impl Offsets {
+    /// Nothing is known: no claim.
+    pub(crate) const ANY: Offsets = Offsets { min: i32::MIN, max: i32::MAX };
 
-/// Offsets farther than this from their region are not worth knowing; and sums of two that are nearer do not overflow.
-const FAR: i64 = 1 << 32;
-
-impl Range<i64> {
-    pub(crate) fn exactly(value: i64) -> Range<i64> {
-        Range { min: value, max: value }
+    pub(crate) const fn exactly(offset: i32) -> Offsets {
+        Offsets { min: offset, max: offset }
     }
 
-    /// Sum with a range of numbers.
-    pub(crate) fn plus(self, other: Range<i64>) -> Range<i64> {
-        if self == ANY || other == ANY {
-            return ANY;
+    /// The offset, if there is but one.
+    pub(crate) fn single(self) -> Option<i32> {
+        (self.min == self.max).then_some(self.min)
+    }
+
+    /// So many bytes farther.
+    pub(crate) fn plus(self, distance: i64) -> Offsets {
+        self.widened(distance, distance)
+    }
+
+    /// From `min` to `max` bytes farther.
+    fn widened(self, min: i64, max: i64) -> Offsets {
+        /// What is farther away is not worth knowing.
+        const FAR: i64 = 1 << 30;
+        if self == Offsets::ANY || min < -FAR || max > FAR {
+            return Offsets::ANY;
         }
-        let sum = Range { min: self.min + other.min, max: self.max + other.max };
-        if sum.min < -FAR || sum.max > FAR { ANY } else { sum }
+        let (min, max) = (i64::from(self.min) + min, i64::from(self.max) + max);
+        if min < -FAR || max > FAR { Offsets::ANY } else { Offsets { min: min as i32, max: max as i32 } }
     }
 
-    fn negated(self) -> Range<i64> {
-        if self == ANY { ANY } else { Range { min: -self.max, max: -self.min } }
+    fn join(self, other: Offsets) -> Offsets {
+        Offsets { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
-}
 
-impl Range<u64> {
-    pub(crate) const ALL: Range<u64> = Range { min: 0, max: u64::MAX };
-    pub(crate) const LOW: Range<u64> = Range { min: 0, max: u32::MAX as u64 };
-
-    /// As a distance.
-    pub(crate) fn distance(self) -> Range<i64> {
-        if self.max == self.min {
-            // A negative number is a large one.
-            return Range { min: self.min as i64, max: self.min as i64 }.near();
-        }
-        match (i64::try_from(self.min), i64::try_from(self.max)) {
-            (Ok(min), Ok(max)) => Range { min, max }.near(),
-            _ => ANY,
-        }
-    }
-}
-
-impl Range<i64> {
-    fn near(self) -> Range<i64> {
-        if self.min < -FAR || self.max > FAR { ANY } else { self }
+    fn covers(self, other: Offsets) -> bool {
+        self.min <= other.min && other.max <= self.max
     }
 }
 
 /// What is known of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// A number in a range, all of them included where nothing is known.
-    Number(Range<u64>),
+    /// This number.
+    Constant(u64),
+    /// A number no larger than this.
+    UpTo(u64),
     /// So far from the start of a region ([`Region::Stack`]: from its end).
-    Pointer(Region, Range<i64>),
+    Pointer(Region, Offsets),
     /// What a lookup in the map with this index gave: a pointer to a value, or 0. Equal ids are equal values.
     MaybeNull { map: u32, id: u32 },
     /// The end of the packet.
     PacketEnd,
 }
 
-impl Value {
-    pub(crate) const UNKNOWN: Value = Value::Number(Range::ALL);
+// A state has dozens, and there is one for each jump.
+const _: () = assert!(size_of::<Value>() == 16);
 
-    pub(crate) fn number(value: u64) -> Value {
-        Value::Number(Range { min: value, max: value })
-    }
+impl Value {
+    pub(crate) const UNKNOWN: Value = Value::UpTo(u64::MAX);
+    /// A number of 32 bits.
+    pub(crate) const LOW: Value = Value::UpTo(u32::MAX as u64);
 
     /// The number, if there is but one.
     pub(crate) fn constant(self) -> Option<u64> {
-        match self {
-            Value::Number(Range { min, max }) if min == max => Some(min),
-            Value::Number(_) | Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => None,
-        }
+        if let Value::Constant(value) = self { Some(value) } else { None }
     }
 
-    /// The number's range; all numbers for a pointer.
-    pub(crate) fn range(self) -> Range<u64> {
+    /// The largest number that it can be.
+    pub(crate) fn largest(self) -> u64 {
         match self {
-            Value::Number(range) => range,
-            Value::MaybeNull { .. } | Value::PacketEnd => Range::LOW,
-            Value::Pointer(..) => Range::ALL,
+            Value::Constant(value) | Value::UpTo(value) => value,
+            Value::MaybeNull { .. } | Value::PacketEnd => u32::MAX.into(),
+            Value::Pointer(..) => u64::MAX,
         }
     }
 
     /// The hint without the claim.
     pub(crate) fn hint(self) -> Value {
         match self {
-            Value::Pointer(region, _) => Value::Pointer(region, ANY),
-            Value::MaybeNull { map, .. } => Value::Pointer(Region::Element(map), ANY),
-            Value::Number(_) | Value::PacketEnd => Value::UNKNOWN,
+            Value::Pointer(region, _) => Value::Pointer(region, Offsets::ANY),
+            Value::MaybeNull { map, .. } => Value::Pointer(Region::Element(map), Offsets::ANY),
+            Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd => Value::UNKNOWN,
         }
     }
 
@@ -124,30 +114,23 @@ impl Value {
     pub(crate) fn join(self, other: Value) -> Value {
         match (self, other) {
             (a, b) if a == b => a,
-            (Value::Number(a), Value::Number(b)) => {
-                Value::Number(Range { min: a.min.min(b.min), max: a.max.max(b.max) })
-            }
+            (Value::Constant(a) | Value::UpTo(a), Value::Constant(b) | Value::UpTo(b)) => Value::UpTo(a.max(b)),
             (Value::Pointer(region, a), Value::Pointer(other, b)) if region == other => {
-                Value::Pointer(region, Range { min: a.min.min(b.min), max: a.max.max(b.max) })
+                Value::Pointer(region, a.join(b))
             }
             // One of them may be a null pointer, or one that another test has left.
             (pointer @ (Value::Pointer(..) | Value::MaybeNull { .. }), _)
             | (_, pointer @ (Value::Pointer(..) | Value::MaybeNull { .. })) => pointer.hint(),
-            (Value::Number(_) | Value::PacketEnd, Value::Number(_) | Value::PacketEnd) => Value::UNKNOWN,
+            (Value::PacketEnd, _) | (_, Value::PacketEnd) => Value::UNKNOWN,
         }
     }
 
     /// Whether all that `self` claims is true of `other` as well.
     pub(crate) fn covers(self, other: Value) -> bool {
         match (self, other) {
-            (Value::Number(Range::ALL) | Value::Pointer(_, ANY), _) => true,
-            (Value::Number(a), b) => {
-                let b = b.range();
-                a.min <= b.min && b.max <= a.max
-            }
-            (Value::Pointer(region, a), Value::Pointer(other, b)) => {
-                region == other && a.min <= b.min && b.max <= a.max
-            }
+            (Value::UpTo(u64::MAX) | Value::Pointer(_, Offsets::ANY), _) => true,
+            (Value::UpTo(max), other) => other.largest() <= max,
+            (Value::Pointer(region, a), Value::Pointer(other, b)) => region == other && a.covers(b),
             (a, b) => a == b,
         }
     }
@@ -155,16 +138,21 @@ impl Value {
     /// Plus a number.
     pub(crate) fn plus(self, other: Value) -> Value {
         match (self, other) {
-            (Value::Pointer(region, offset), other) | (other, Value::Pointer(region, offset)) => match other {
-                Value::Number(range) => Value::Pointer(region, offset.plus(range.distance())),
-                Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => Value::Pointer(region, ANY),
-            },
-            (Value::Number(a), Value::Number(b)) => match (a.min.checked_add(b.min), a.max.checked_add(b.max)) {
-                (Some(min), Some(max)) => Value::Number(Range { min, max }),
-                _ if a.min == a.max && b.min == b.max => Value::number(a.min.wrapping_add(b.min)),
-                _ => Value::UNKNOWN,
-            },
-            (maybe @ Value::MaybeNull { .. }, _) | (_, maybe @ Value::MaybeNull { .. }) => maybe.hint(),
+            (Value::Constant(a), Value::Constant(b)) => Value::Constant(a.wrapping_add(b)),
+            (Value::Pointer(region, offsets), Value::Constant(distance))
+            | (Value::Constant(distance), Value::Pointer(region, offsets)) => {
+                // A negative number is a large one.
+                Value::Pointer(region, offsets.plus(distance as i64))
+            }
+            (Value::Pointer(region, offsets), Value::UpTo(max))
+            | (Value::UpTo(max), Value::Pointer(region, offsets)) => {
+                Value::Pointer(region, offsets.widened(0, i64::try_from(max).unwrap_or(i64::MAX)))
+            }
+            (Value::Constant(a) | Value::UpTo(a), Value::Constant(b) | Value::UpTo(b)) => {
+                Value::UpTo(a.saturating_add(b))
+            }
+            (pointer @ (Value::Pointer(..) | Value::MaybeNull { .. }), _)
+            | (_, pointer @ (Value::Pointer(..) | Value::MaybeNull { .. })) => pointer.hint(),
             (Value::PacketEnd, _) | (_, Value::PacketEnd) => Value::UNKNOWN,
         }
     }
@@ -172,15 +160,77 @@ impl Value {
     /// Minus a number.
     pub(crate) fn minus(self, other: Value) -> Value {
         match (self, other) {
-            (Value::Pointer(region, offset), Value::Number(range)) => {
-                Value::Pointer(region, offset.plus(range.distance().negated()))
+            (Value::Constant(a), Value::Constant(b)) => Value::Constant(a.wrapping_sub(b)),
+            (Value::Pointer(region, offsets), Value::Constant(distance)) => {
+                Value::Pointer(region, offsets.plus((distance as i64).checked_neg().unwrap_or(i64::MAX)))
             }
-            (Value::Number(a), Value::Number(b)) => match (a.min.checked_sub(b.max), a.max.checked_sub(b.min)) {
-                (Some(min), Some(max)) => Value::Number(Range { min, max }),
-                _ if a.min == a.max && b.min == b.max => Value::number(a.min.wrapping_sub(b.min)),
-                _ => Value::UNKNOWN,
-            },
-            _ => Value::UNKNOWN,
+            (Value::Pointer(region, offsets), Value::UpTo(max)) => {
+                Value::Pointer(region, offsets.widened(-i64::try_from(max).unwrap_or(i64::MAX), 0))
+            }
+            (Value::Pointer(..) | Value::MaybeNull { .. }, Value::MaybeNull { .. } | Value::PacketEnd)
+            | (Value::Pointer(..), Value::Pointer(..))
+            | (Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd, _) => Value::UNKNOWN,
+            (maybe @ Value::MaybeNull { .. }, Value::Constant(_) | Value::UpTo(_) | Value::Pointer(..)) => maybe.hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values, and numbers that they are true of when a region starts at 1000.
+    fn samples() -> Vec<(Value, Vec<u64>)> {
+        let at = |min: i32, max: i32| Value::Pointer(Region::Context, Offsets { min, max });
+        vec![
+            (Value::Constant(0), vec![0]),
+            (Value::Constant(u64::MAX), vec![u64::MAX]),
+            (Value::Constant(1 << 63), vec![1 << 63]),
+            (Value::UpTo(5), vec![0, 5]),
+            (Value::LOW, vec![0, 7, u32::MAX.into()]),
+            (Value::UNKNOWN, vec![0, 1 << 63, u64::MAX]),
+            (at(0, 0), vec![1000]),
+            (at(-8, 16), vec![992, 1016]),
+            (at(i32::MIN, i32::MAX), vec![0, u64::MAX]),
+        ]
+    }
+
+    fn is_true_of(value: Value, number: u64) -> bool {
+        match value {
+            Value::Constant(only) => number == only,
+            Value::UpTo(max) => number <= max,
+            Value::Pointer(_, Offsets::ANY) => true,
+            Value::Pointer(_, Offsets { min, max }) => {
+                (i64::from(min)..=i64::from(max)).contains(&(number.wrapping_sub(1000) as i64))
+            }
+            Value::MaybeNull { .. } | Value::PacketEnd => false,
+        }
+    }
+
+    fn check(operation: impl Fn(Value, Value) -> Value, compute: impl Fn(u64, u64) -> u64) {
+        for (a, numbers) in samples() {
+            for (b, others) in samples() {
+                for (x, y) in numbers.iter().flat_map(|&x| others.iter().map(move |&y| (x, y))) {
+                    let result = operation(a, b);
+                    assert!(is_true_of(result, compute(x, y)), "{a:?} {b:?}: {result:?} of {x:#x} {y:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_and_differences_are_true_of_all_numbers() {
+        check(Value::plus, u64::wrapping_add);
+        check(Value::minus, u64::wrapping_sub);
+    }
+
+    #[test]
+    fn a_join_covers_both() {
+        for (a, _) in samples() {
+            for (b, _) in samples() {
+                let join = a.join(b);
+                assert!(join.covers(a) && join.covers(b), "{a:?} {b:?}: {join:?}");
+            }
         }
     }
 }

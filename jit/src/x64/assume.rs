@@ -32,8 +32,8 @@ fn packet_holds(assumptions: &Assumptions, machine: &mut Machine, fields: Packet
     let placed = *machine.placed();
     let (Some((start, len)), (context, _)) = (placed.packet, placed.context) else { return false };
     let memory = &machine.memory;
-    let holds = |offset: i64, value: u32| {
-        let addr = u64::from(context) + offset as u64;
+    let holds = |offset: i32, value: u32| {
+        let addr = u64::from(context) + u64::from(offset.unsigned_abs());
         let constant = (0..4).all(|byte| memory.check_write(addr + byte, 1).is_err());
         constant && memory.read(addr, 4) == Ok(&value.to_le_bytes())
     };

@@ -99,7 +99,7 @@ pub(super) struct Compiled {
     pub(super) epilogue: u32,
     /// By index: offset of an instruction's code. What comes behind the last one belongs to all.
     pub(super) starts: Vec<u32>,
-    /// How accesses are made; empty when nothing was proved.
+    /// By index: how accesses are made.
     pub(super) plans: Vec<Plan>,
     /// What must be true of a run for the code to be right.
     pub(super) assumptions: Assumptions,

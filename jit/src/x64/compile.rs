@@ -52,7 +52,7 @@ pub(super) struct Compiler<'c> {
     pub(super) tables: Tables<'c>,
     pub(super) places: Vec<Place>,
     pub(super) machine: &'c Machine,
-    /// How accesses are made; empty when nothing was proved.
+    /// How accesses are made.
     pub(super) plans: Vec<Plan>,
     /// Some access is compared with the limits of context or packet.
     pub(super) likely_objects: bool,
@@ -77,8 +77,11 @@ pub(super) fn compile(
 ) -> Result<Compiled, CodeError> {
     let code = program.code();
     let places = blocks::places(code);
-    let proofs = options.proofs.then(|| proof::prove(machine, id, program.program_type(), code, &places));
-    let (plans, assumptions) = proofs.map_or_else(Default::default, |proofs| (proofs.plans, proofs.assumptions));
+    let mut proofs = proof::prove(machine, id, program.program_type(), code, &places);
+    if !options.proofs {
+        proofs.doubt();
+    }
+    let proof::Proofs { plans, assumptions } = proofs;
     let mut asm = Assembler::new_with_capacity(
         0,
         code.insns().len() * 12 + 256,

@@ -30,7 +30,7 @@ struct Code {
 #[derive(Debug)]
 pub(crate) struct Jit {
     options: Options,
-    pub(super) glue: Glue,
+    pub(super) glue: &'static Glue,
     cells: CellMemory,
     programs: Vec<Code>,
     /// Some code wants to know where context and packet are.
@@ -45,7 +45,7 @@ pub(crate) struct Jit {
 
 impl Jit {
     pub(super) fn new(options: Options) -> Result<Jit, CodeError> {
-        let glue = Glue::new()?;
+        let glue = Glue::get()?;
         let mut cells = CellMemory::new()?;
         // SAFETY: the cells are in a mapping of their own, large enough, and nobody else uses them.
         unsafe { (*cells.cells()).routines = glue.routines() };

@@ -4,6 +4,8 @@
 //! address is a [`super::code::Site`]. Between guest instructions the stack pointer is a multiple of 16; a routine
 //! finds it 8 off, as any function does.
 
+use std::sync::OnceLock;
+
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi};
 
 use super::asm::{Assembler, x64};
@@ -50,7 +52,19 @@ pub(super) fn check_index(need: Need, size: Size) -> i32 {
 type Enter = extern "C" fn(*mut u8, *const u8) -> u64;
 
 impl Glue {
-    pub(super) fn new() -> Result<Glue, CodeError> {
+    /// The routines of this process: they belong to no engine, which all have cells of their own.
+    pub(super) fn get() -> Result<&'static Glue, CodeError> {
+        static GLUE: OnceLock<Glue> = OnceLock::new();
+        match GLUE.get() {
+            Some(glue) => Ok(glue),
+            None => {
+                let glue = Glue::new()?;
+                Ok(GLUE.get_or_init(|| glue))
+            }
+        }
+    }
+
+    fn new() -> Result<Glue, CodeError> {
         let mut asm = Assembler::new(0);
         let leave_label = asm.new_dynamic_label();
         let out = asm.new_dynamic_label();

@@ -26,7 +26,9 @@ impl Compiled {
         match *self.plans.get(index)? {
             Plan::Unknown => None,
             Plan::Likely(region) => Some(Note::Likely(region)),
-            Plan::Proved(region, offsets) => Some(Note::Proved { region, first: offsets.min, last: offsets.max }),
+            Plan::Proved(region, offsets) => {
+                Some(Note::Proved { region, first: offsets.min.into(), last: offsets.max.into() })
+            }
         }
     }
 }

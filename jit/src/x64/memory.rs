@@ -13,7 +13,7 @@ use super::cells::{self, object_displacements, window_displacement};
 use super::compile::{Compiler, Stub};
 use super::glue::{Need, check_index};
 use super::registers::{Host, RAX, SCRATCH, host};
-use crate::proof::{Plan, Range, Region};
+use crate::proof::{Offsets, Plan, Region};
 
 /// A check outside the line.
 #[derive(Debug, Clone, Copy)]
@@ -128,25 +128,23 @@ impl Compiler<'_> {
         self.stub_at(stub, Stub::Miss(miss));
     }
 
-    /// How the access is made: as proved, and without proofs as can be seen.
+    /// How the access is made. At a constant offset from `r10` it is in the frame for all to see.
     fn plan(&self, index: u32, base: Reg, off: i16, size: Size) -> Plan {
-        match self.plans.get(index as usize) {
-            Some(plan) => *plan,
-            None if base == Reg::R10 && in_frame(off, size) => Plan::Proved(Region::Stack, Range::exactly(off.into())),
-            None => Plan::Unknown,
+        if base == Reg::R10 && in_frame(off, size) {
+            return Plan::Proved(Region::Stack, Offsets::exactly(off.into()));
         }
+        self.plans[index as usize]
     }
 
     /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
     /// the arena whatever the proof is worth.
-    fn proved(&mut self, region: Region, offset: Range<i64>, base: Reg, off: i16) -> Address {
-        let constant = offset.min == offset.max;
-        match region {
-            Region::Stack if constant => Address { index: Some(host(Reg::R10)), displacement: offset.min as i32 },
-            Region::Data(map) if constant && let Some(start) = self.data(map) => {
-                Address { index: None, displacement: start + offset.min as i32 }
+    fn proved(&mut self, region: Region, offset: Offsets, base: Reg, off: i16) -> Address {
+        match (region, offset.single()) {
+            (Region::Stack, Some(offset)) => Address { index: Some(host(Reg::R10)), displacement: offset },
+            (Region::Data(map), Some(offset)) if let Some(start) = self.data(map) => {
+                Address { index: None, displacement: start + offset }
             }
-            Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_) => {
+            (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
                 self.load_address(host(base), off.into());
                 Address { index: Some(SCRATCH), displacement: 0 }
             }
