@@ -1,35 +1,24 @@
-//! The interpreter on CPU-bound programs, beside solana-sbpf's with `--features peers`.
-
-use std::hint::black_box;
+//! The CPU-bound programs on softbpf's engines, beside peers with `--features peers`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use softbpf::Machine;
-use softbpf::context::Bytes;
-use softbpf_benches::cpu_bound;
+use softbpf_benches::contestants::{CONTESTANTS, Sort};
+use softbpf_benches::workload::{Group, workloads};
 
-fn interpreter(c: &mut Criterion) {
-    let mut group = c.benchmark_group("interpreter");
-    for workload in cpu_bound() {
-        let mut vm = Machine::load(&workload.object).unwrap_or_else(|error| panic!("{error}"));
-        let mut run = |memory: &[u8]| vm.run(workload.name, Bytes(memory)).unwrap_or_else(|error| panic!("{error}"));
-        let outcome = run(&workload.memory);
-        assert_eq!(outcome.ret, Ok(workload.expected), "{}", workload.name);
-
-        group.throughput(Throughput::Elements(outcome.instructions));
-        group.bench_function(BenchmarkId::new("softbpf", workload.name), |b| {
-            b.iter(|| run(black_box(&workload.memory)).ret);
-        });
-        #[cfg(feature = "peers")]
-        {
-            let mut peer = softbpf_benches::solana::Solana::load(&workload.bytecode, workload.memory.len());
-            assert_eq!(peer.run(&workload.memory).0, workload.expected, "{}", workload.name);
-            group.bench_function(BenchmarkId::new("solana-sbpf", workload.name), |b| {
-                b.iter(|| peer.run(black_box(&workload.memory)).0);
+fn run(c: &mut Criterion) {
+    let mut group = c.benchmark_group("run");
+    let programs = workloads().into_iter().filter(|workload| workload.group != Group::Maps);
+    for workload in programs {
+        group.throughput(Throughput::Elements(workload.instructions().unwrap_or_else(|error| panic!("{error}"))));
+        for row in CONTESTANTS.iter().filter(|row| row.sort != Sort::Native) {
+            // Why one cannot take part is what the binary `compare` tells.
+            let Ok(mut contestant) = row.ready(&workload) else { continue };
+            group.bench_function(BenchmarkId::new(row.name, workload.name), |b| {
+                b.iter(|| contestant.repeat(1));
             });
         }
     }
     group.finish();
 }
 
-criterion_group!(benches, interpreter);
+criterion_group!(benches, run);
 criterion_main!(benches);

@@ -1,47 +1,43 @@
-//! Workloads and peers for the benchmarks.
+//! Programs to measure softbpf with, and what to measure it against.
 //!
-//! A workload is a program with no relocations whose `r1` is memory and `r2` its length, so that every
-//! implementation runs the same bytes. What a run must give is written beside it: a benchmark checks before it
-//! measures.
+//! A program is C of ours in `programs/`, compiled for BPF there; its row in [`workload`] has its input and the `r0`
+//! that it must give. [`contestants`] is the list of what can run it: native code, softbpf's engines, and with the
+//! feature `peers` solana-sbpf and rbpf, each with its interpreter and its compilers. Nobody is measured before it
+//! has given the right result twice.
+//!
+//! Programs that take memory have no relocations, find memory behind `r1` and its length in `r2`, and give the same
+//! `r0` on the memory as they left it: so everything runs the same bytes, and nothing has to be put back between runs.
+//!
+//! Native code is Rust ([`native`]), and with the feature `native-c`, which needs a C compiler, the very C sources of
+//! the programs, without vectorisation. Figures are ratios to C where it is there. The Rust versions are plain safe
+//! loops, which the compiler may vectorise.
+//!
+//! ```text
+//! cargo run --release -p softbpf-benches --features peers,native-c --bin compare
+//! cargo run --release -p softbpf-benches --bin compare -- cpu --only native-rust,interpreter --json
+//! cargo bench -p softbpf-benches
+//! ```
+//!
+//! `compare` takes turns ([`measure`]) and prints ratios, which hold from machine to machine better than times. The
+//! criterion benchmarks in `benches/` are for following one thing over time.
 
+pub mod contestants;
+mod input;
+pub mod measure;
+pub mod native;
+#[cfg(feature = "native-c")]
+pub mod native_c;
 #[cfg(feature = "peers")]
-pub mod solana;
+mod rbpf;
+pub mod report;
+#[cfg(feature = "peers")]
+mod solana;
+pub mod workload;
 
-use softbpf::Object;
-use softbpf_conformance::fixture;
-
-/// A program and the memory it works on.
-#[derive(Debug, Clone)]
-pub struct Workload {
-    /// Name of the program.
-    pub name: &'static str,
-    /// The object it is in.
-    pub object: Object,
-    /// Its instructions.
-    pub bytecode: Vec<u8>,
-    /// Memory before the run.
-    pub memory: Vec<u8>,
-    /// `r0` after the run.
-    pub expected: u64,
-}
-
-/// The CPU-bound workloads.
-///
-/// # Panics
-/// A fixture does not load: the tree is broken.
-pub fn cpu_bound() -> Vec<Workload> {
-    [
-        ("bench_collatz", 1024, 0x0000_00eb_0000_5fdc),
-        ("bench_sha256", 1024, 0xe918_3d9a_79aa_d8a0),
-        ("bench_matmul", 12288, 0xfada_7e12_2255_0000),
-    ]
-    .into_iter()
-    .map(|(name, len, expected)| {
-        let object = fixture(&format!("{name}.bpf.o"));
-        let program = object.program(name).unwrap_or_else(|error| panic!("{error}"));
-        let bytecode = program.code().encode().unwrap_or_else(|error| panic!("{error}"));
-        let memory = (0..len).map(|i: u32| (i * 7 + 3) as u8).collect();
-        Workload { name, object, bytecode, memory, expected }
-    })
-    .collect()
+/// What the native baseline is.
+pub fn baseline() -> &'static str {
+    #[cfg(feature = "native-c")]
+    return native_c::COMPILER;
+    #[cfg(not(feature = "native-c"))]
+    return "Rust (for C, use the feature native-c)";
 }

@@ -1,0 +1,74 @@
+//! Measures softbpf beside native code and other implementations: see the library's header.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use softbpf_benches::contestants::Row;
+use softbpf_benches::measure::Plan;
+use softbpf_benches::report::{self, compare};
+use softbpf_benches::workload::{Workload, workloads};
+
+/// Runs the benchmark programs on softbpf, natively, and on other implementations, in turns in one process.
+///
+/// Times are nanoseconds a run. `x native` is the time over the native version's; `x peer` the time over that of the
+/// fastest other implementation of the same sort (interpreter or JIT). Both are of minima.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Only programs whose name or group contains one of these.
+    filters: Vec<String>,
+    /// Only these contestants.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Samples of each contestant.
+    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Microseconds that one sample takes.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    sample: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing else to do when that fails.
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    let plan = Plan { rounds: args.rounds as usize, sample: Duration::from_micros(args.sample.into()) };
+    let wanted = |row: &Row| args.only.is_empty() || args.only.iter().any(|name| name == row.name);
+    let is_chosen = |workload: &Workload| {
+        let group = workload.group.to_string();
+        args.filters.is_empty() || args.filters.iter().any(|part| workload.name.contains(part) || group == *part)
+    };
+    let chosen: Vec<_> = workloads().into_iter().filter(is_chosen).collect();
+    if chosen.is_empty() {
+        return Err("no program has such a name or group".to_owned());
+    }
+
+    let say = |text: &str| match args.json {
+        true => Ok(()),
+        false => writeln!(io::stdout(), "{text}").map_err(|error| error.to_string()),
+    };
+    say(&format!("native: {}\n{}", softbpf_benches::baseline(), report::heading()))?;
+    let mut comparisons = Vec::new();
+    for workload in &chosen {
+        let comparison = compare(workload, plan, wanted)?;
+        say(&comparison.to_string())?;
+        comparisons.push(comparison);
+    }
+    say(&report::summary(&comparisons))?;
+    if args.json {
+        writeln!(io::stdout(), "{:#}", report::json(&comparisons, plan)).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}

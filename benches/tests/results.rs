@@ -1,0 +1,33 @@
+//! Every contestant gives every program's result, or says why it cannot take part.
+
+use std::collections::BTreeSet;
+
+use softbpf_benches::contestants::CONTESTANTS;
+use softbpf_benches::workload::{Group, workloads};
+
+#[test]
+fn results_are_what_the_table_says() {
+    for workload in workloads() {
+        assert_ne!(workload.instructions(), Ok(0), "{}", workload.name);
+        for row in CONTESTANTS {
+            if let Err(why) = row.ready(&workload) {
+                assert!(!why.starts_with("r0 is"), "{} on {}: {why}", workload.name, row.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn native_rust_has_all_that_takes_memory() {
+    let native = &CONTESTANTS[0];
+    let refused = workloads().into_iter().filter(|workload| native.ready(workload).is_err());
+    let groups: Vec<_> = refused.map(|workload| workload.group).collect();
+    assert!(!groups.is_empty() && groups.iter().all(|group| *group == Group::Maps), "{groups:?}");
+}
+
+#[test]
+fn names_are_unique() {
+    let programs: BTreeSet<_> = workloads().iter().map(|workload| workload.name).collect();
+    let contestants: BTreeSet<_> = CONTESTANTS.iter().map(|row| row.name).collect();
+    assert_eq!((programs.len(), contestants.len()), (workloads().len(), CONTESTANTS.len()));
+}
