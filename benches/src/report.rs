@@ -1,5 +1,6 @@
 //! What was measured, as a table for people and as JSON for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
@@ -117,7 +118,10 @@ impl fmt::Display for Comparison {
                 times(figures.x_peer),
             )?;
         }
-        self.skipped().try_for_each(|(row, why)| writeln!(f, "  {:<15}skipped: {why}", row.name))
+        // One line a reason: some hold for many.
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        self.skipped().for_each(|(row, why)| reasons.entry(why).or_default().push(row.name));
+        reasons.iter().try_for_each(|(why, names)| writeln!(f, "  skipped {}: {why}", names.join(", ")))
     }
 }
 

@@ -4,11 +4,11 @@
 //! the same algorithm in `native.rs`. With the feature `native-c`, the build script compiles the C source too.
 
 use std::fmt;
+use std::hint::black_box;
 use std::path::PathBuf;
 
-use softbpf::context::{Bytes, Packet};
-use softbpf::machine::RunError;
-use softbpf::{Config, Machine, Object, Outcome};
+use softbpf::context::{Bytes, Context, Packet};
+use softbpf::{Config, Machine, Object};
 use softbpf_conformance::{MakeEngine, engine_named};
 
 use crate::input;
@@ -71,6 +71,11 @@ pub struct Workload {
     pub expected: u64,
 }
 
+/// Path of an object by the name of its source.
+pub fn object_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.bpf.o"))
+}
+
 /// Results of several runs as one.
 pub fn fold(sum: u64, r0: u64) -> u64 {
     sum.wrapping_mul(31).wrapping_add(r0)
@@ -127,8 +132,7 @@ impl Input {
 impl Workload {
     fn load(name: &'static str, group: Group, input: Input, expected: u64) -> Workload {
         let file = if group == Group::Maps { "maps" } else { name };
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{file}.bpf.o"));
-        let object = Object::from_file(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let object = Object::from_file(object_path(file)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let program = object.program(name).unwrap_or_else(|error| panic!("{error}"));
         let bytecode = program.code().encode().unwrap_or_else(|error| panic!("{name}: {error}"));
         Workload { name, group, object, bytecode, input, expected }
@@ -164,35 +168,37 @@ impl Workload {
     /// It cannot run it, or the result is not what it should be.
     pub fn instructions(&self) -> Result<u64, String> {
         let engine = engine_named("interpreter").map_err(|error| error.to_string())?;
-        match self.run(&mut self.machine(engine)) {
+        match self.run(&mut self.machine(engine), 1) {
             Ok((r0, instructions)) if r0 == self.expected => Ok(instructions),
             Ok((r0, _)) => Err(format!("{}: r0 is {r0:#x} and should be {:#x}", self.name, self.expected)),
             Err(error) => Err(format!("{}: {error}", self.name)),
         }
     }
 
-    /// Runs the program once, or once a packet: `r0` and the number of instructions.
+    /// Runs the program so many times, on each packet if it has them: `r0` and the instructions of the last run.
     ///
     /// # Errors
-    /// The machine refuses.
-    ///
-    /// # Panics
-    /// The program traps.
-    pub fn run(&self, machine: &mut Machine) -> Result<(u64, u64), RunError> {
+    /// The machine refuses, or the program traps.
+    pub fn run(&self, machine: &mut Machine, times: u64) -> Result<(u64, u64), String> {
         match &self.input {
-            Input::Memory(memory) => machine.run(self.name, Bytes(memory)).map(|outcome| read(&outcome)),
-            Input::Maps => machine.run(self.name, ()).map(|outcome| read(&outcome)),
-            Input::Packets(packets, _) => packets.iter().try_fold((0, 0), |(sum, instructions), packet| {
-                let (r0, more) = read(&machine.run(self.name, packet)?);
-                Ok((fold(sum, r0), instructions + more))
+            Input::Memory(memory) => run(machine, self.name, Bytes(memory), times),
+            Input::Maps => run(machine, self.name, (), times),
+            Input::Packets(packets, _) => (0..times).try_fold((0, 0), |_, _| {
+                packets.iter().try_fold((0, 0), |(sum, instructions), packet| {
+                    let (r0, more) = run(machine, self.name, packet, 1)?;
+                    Ok((fold(sum, r0), instructions + more))
+                })
             }),
         }
     }
 }
 
-fn read(outcome: &Outcome) -> (u64, u64) {
-    match &outcome.ret {
-        Ok(r0) => (*r0, outcome.instructions),
-        Err(trap) => panic!("{trap}"),
+/// Runs a program so many times on one context: `r0` and the instructions of the last run.
+fn run(machine: &mut Machine, program: &str, context: impl Context, times: u64) -> Result<(u64, u64), String> {
+    let mut last = (0, 0);
+    for _ in 0..times {
+        let outcome = machine.run(program, &context).map_err(|error| error.to_string())?;
+        last = (black_box(outcome.ret).map_err(|trap| trap.to_string())?, outcome.instructions);
     }
+    Ok(last)
 }

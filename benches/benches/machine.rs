@@ -1,0 +1,78 @@
+//! Everything around a run: reading objects, checking programs, making, resetting and dropping machines.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use softbpf::context::Bytes;
+use softbpf::{Machine, Object};
+use softbpf_benches::workload::object_path;
+
+/// A small object, one with maps, and a long program.
+const OBJECTS: [(&str, &str); 3] = [("lcg", "lcg"), ("maps", "map_hash_update"), ("tracing", "tracing")];
+
+fn object(name: &str) -> Object {
+    Object::from_file(object_path(name)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn machine(object: &Object) -> Machine {
+    Machine::load(object).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// From the bytes of a file to an object.
+fn load(c: &mut Criterion) {
+    let mut group = c.benchmark_group("load");
+    for (name, _) in OBJECTS {
+        let bytes = std::fs::read(object_path(name)).unwrap_or_else(|error| panic!("{error}"));
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |b| b.iter(|| Object::parse(black_box(&bytes))));
+    }
+    group.finish();
+}
+
+/// The structural check alone, and together with linking.
+fn check(c: &mut Criterion) {
+    let mut group = c.benchmark_group("check");
+    for (name, program) in OBJECTS {
+        let object = object(name);
+        let checked = object.program(program).unwrap_or_else(|error| panic!("{error}"));
+        group.throughput(Throughput::Elements(checked.code().insns().len() as u64));
+        group.bench_function(BenchmarkId::new("check", program), |b| {
+            b.iter(|| softbpf::check::check(black_box(checked.code())));
+        });
+        group.bench_function(BenchmarkId::new("link", program), |b| b.iter(|| black_box(&object).program(program)));
+    }
+    group.finish();
+}
+
+/// Making a machine, dropping it, and what a run does to it: placing a context and clearing it away again.
+fn lifetime(c: &mut Criterion) {
+    let mut group = c.benchmark_group("machine");
+    for (name, _) in OBJECTS {
+        let object = object(name);
+        group.bench_function(BenchmarkId::new("create", name), |b| b.iter_with_large_drop(|| machine(&object)));
+        group.bench_function(BenchmarkId::new("drop", name), |b| {
+            b.iter_batched(|| machine(&object), drop, BatchSize::NumIterations(16));
+        });
+    }
+    let mut empty = machine(&object("empty"));
+    for size in [0, 1024, 64 * 1024] {
+        let memory = vec![1; size];
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("reset", size), |b| {
+            b.iter(|| empty.run("empty", Bytes(black_box(&memory))));
+        });
+    }
+    group.finish();
+}
+
+fn short() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
+}
+
+criterion_group! {
+    name = benches;
+    config = short();
+    targets = load, check, lifetime
+}
+criterion_main!(benches);
