@@ -183,13 +183,17 @@ fn summaries(comparisons: &[Comparison]) -> Vec<Summary> {
     CONTESTANTS.iter().filter_map(summary).collect()
 }
 
-/// The means over the programs of the group `cpu`, as text.
+/// The means over the programs of the group `cpu`, as text; empty where none was measured.
 pub fn summary(comparisons: &[Comparison]) -> String {
+    let summaries = summaries(comparisons);
+    if summaries.is_empty() {
+        return String::new();
+    }
     let mut text = format!(
         "{:<17}{:>8} {:>9} {:>16} {:>16}\n",
         "geometric means", "programs", "ns/insn", "x native (worst)", "x peer (worst)"
     );
-    for summary in summaries(comparisons) {
+    for summary in summaries {
         let Summary { name, programs, per_instruction, x_native, x_peer } = summary;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<15}{programs:>8} {per_instruction:>9.3} {x_native:>16} {x_peer:>16}");

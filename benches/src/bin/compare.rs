@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use softbpf_benches::contestants::Row;
+use softbpf_benches::contestants::{CONTESTANTS, Row};
 use softbpf_benches::measure::Plan;
 use softbpf_benches::report::{self, compare};
 use softbpf_benches::workload::{Workload, workloads};
@@ -16,7 +16,7 @@ use softbpf_benches::workload::{Workload, workloads};
 /// fastest other implementation of the same sort (interpreter or JIT). Both are of minima.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only programs whose name or group contains one of these.
+    /// Only programs of one of these groups, or with one of these in the name.
     filters: Vec<String>,
     /// Only these contestants.
     #[arg(long, value_delimiter = ',')]
@@ -44,13 +44,22 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
+    let is_known = |name: &&String| CONTESTANTS.iter().any(|row| row.name == **name);
+    if let Some(unknown) = args.only.iter().find(|name| !is_known(name)) {
+        let names: Vec<_> = CONTESTANTS.iter().map(|row| row.name).collect();
+        return Err(format!("there is no contestant {unknown:?}; this build has {}", names.join(", ")));
+    }
     let plan = Plan { rounds: args.rounds as usize, sample: Duration::from_micros(args.sample.into()) };
     let wanted = |row: &Row| args.only.is_empty() || args.only.iter().any(|name| name == row.name);
-    let is_chosen = |workload: &Workload| {
-        let group = workload.group.to_string();
-        args.filters.is_empty() || args.filters.iter().any(|part| workload.name.contains(part) || group == *part)
+    let all = workloads();
+    let is_group = |part: &str| all.iter().any(|workload| workload.group.to_string() == part);
+    let matches = |workload: &Workload, part: &str| {
+        let of_group = workload.group.to_string() == part;
+        of_group || workload.name == part || !is_group(part) && workload.name.contains(part)
     };
-    let chosen: Vec<_> = workloads().into_iter().filter(is_chosen).collect();
+    let is_chosen =
+        |workload: &&Workload| args.filters.is_empty() || args.filters.iter().any(|part| matches(workload, part));
+    let chosen: Vec<_> = all.iter().filter(is_chosen).collect();
     if chosen.is_empty() {
         return Err("no program has such a name or group".to_owned());
     }
@@ -61,7 +70,7 @@ fn run(args: &Args) -> Result<(), String> {
     };
     say(&format!("native: {}\n{}", softbpf_benches::baseline(), report::heading()))?;
     let mut comparisons = Vec::new();
-    for workload in &chosen {
+    for workload in chosen {
         let comparison = compare(workload, plan, wanted)?;
         say(&comparison.to_string())?;
         comparisons.push(comparison);
