@@ -52,7 +52,7 @@ impl ModelSubject {
             GET_SMP_PROCESSOR_ID => Some(0),
             _ => None,
         };
-        let model = Model::new(&code, &setup).with_helpers(helper);
+        let mut model = Model::new(&code, &setup).with_helpers(helper);
         before(&model);
         answer(model.run_with(|model, _| before(model)), &code)
     }
@@ -122,7 +122,7 @@ fn trap_name(kind: &StopKind, insn: Option<&Insn>) -> &'static str {
             Some(Insn::LoadImm64 { value: Imm64::MapValue { .. } | Imm64::MapIndexValue { .. }, .. }) => "no map value",
             _ => "no map",
         },
-        StopKind::Helper(_) => "bad argument",
+        StopKind::Argument { .. } | StopKind::Helper(_) => "bad argument",
     }
 }
 

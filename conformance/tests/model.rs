@@ -234,8 +234,8 @@ fn helpers_are_asked_and_lose_r1_to_r5() {
     let sum = |args: [u64; 5]| args.iter().fold(0, |sum, arg| sum * 10 + arg);
     let code = text::parse::parse(text).unwrap_or_else(|error| panic!("{error}")).code;
     let setup = Setup::of(ProgramType::Unspec, Bytes(&INPUT)).unwrap_or_else(|error| panic!("{error}"));
-    let model = Model::new(&code, &setup).with_helpers(|number, args, _| (number == 5000).then(|| sum(args)));
-    let expected = model.run();
+    let mut model = Model::new(&code, &setup).with_helpers(|number, args, _| (number == 5000).then(|| sum(args)));
+    let expected = model.run_with(|_, _| ());
     assert_eq!(expected.ret, Ok(12_351));
     on_every_engine(&object(text, ProgramType::Unspec), |mut vm| {
         let mocked = vm.mock(5000, move |call| sum([0, 1, 2, 3, 4].map(|index| call.arg(index))));

@@ -77,7 +77,7 @@ impl Model<'_> {
                 Some(left) => self.loops = left,
                 None => return Ok(Flow::Jump(off.into())),
             },
-            Insn::Call(Callee::Helper(number)) => self.call_helper(number)?,
+            Insn::Call(Callee::Helper(number)) => return self.call_helper(number),
             Insn::Call(Callee::Local(off)) => {
                 let callee = self.target(slot, off).ok_or(StopKind::Missing)?;
                 return self.call(callee);
@@ -95,7 +95,7 @@ impl Model<'_> {
             Imm64::Value(value) => Some(value),
             Imm64::Code(off) => {
                 let target = i128::try_from(slot).ok()? + 1 + i128::from(off);
-                u64::try_from(i128::from(self.setup.code) + 8 * target).ok()
+                u64::try_from(i128::from(self.code_address()) + 8 * target).ok()
             }
             Imm64::MapFd(_)
             | Imm64::MapValue { .. }
@@ -154,26 +154,17 @@ impl Model<'_> {
         Ok(Flow::Next)
     }
 
-    /// Section 2.3: `r1` to `r5` are "scratch"; softbpf loses them to zero.
-    fn clobber(&mut self) {
-        self.registers[1..=5].fill(0);
-    }
-
-    /// Section 4.3.1.
-    fn call_helper(&mut self, number: i32) -> Result<(), StopKind> {
-        let [_, r1, r2, r3, r4, r5, ..] = self.registers;
-        let helper = self.helper.as_mut().ok_or(StopKind::NoHelper(number))?;
-        let r0 = helper(number, [r1, r2, r3, r4, r5], &mut self.memory).ok_or(StopKind::NoHelper(number))?;
-        self.registers[0] = r0;
-        self.clobber();
-        Ok(())
-    }
-
     /// Section 4.3.2: the callee has a frame of its own, and `r6` to `r9` are the caller's again when it returns.
-    fn call(&mut self, callee: usize) -> Result<Flow, StopKind> {
+    pub(super) fn call(&mut self, callee: usize) -> Result<Flow, StopKind> {
         let &frame_pointer = self.setup.frames.get(self.callers.len() + 1).ok_or(StopKind::TooDeep)?;
         let [.., r6, r7, r8, r9, _] = self.registers;
-        self.callers.push(Caller { next: self.next + 1, preserved: [r6, r7, r8, r9], loops: self.loops });
+        self.callers.push(Caller {
+            program: self.program,
+            call: self.next,
+            preserved: [r6, r7, r8, r9],
+            loops: self.loops,
+            again: None,
+        });
         self.memory.regions[self.callers.len()].open = true;
         self.registers[10] = frame_pointer;
         self.loops = MAY_GOTO_LOOPS;
@@ -186,14 +177,18 @@ impl Model<'_> {
             return self.call(index);
         }
         let number = i32::try_from(target).map_err(|_| StopKind::BadCallTarget(target))?;
-        self.call_helper(number)?;
-        Ok(Flow::Next)
+        self.call_helper(number)
     }
 
-    /// Index of the instruction at an address of code.
-    fn function(&self, address: u64) -> Option<usize> {
-        let offset = address.checked_sub(self.setup.code)?;
-        if offset % 8 == 0 { self.code.index_at(usize::try_from(offset / 8).ok()?) } else { None }
+    /// Index of the instruction at an address of this program's code.
+    pub(super) fn function(&self, address: u64) -> Option<usize> {
+        let offset = address.checked_sub(self.code_address())?;
+        if offset % 8 == 0 { self.code().index_at(usize::try_from(offset / 8).ok()?) } else { None }
+    }
+
+    /// Address of the running program's first slot.
+    fn code_address(&self) -> u64 {
+        self.setup.code + self.program as u64 * self.setup.code_stride
     }
 
     fn exit_with(&mut self, r0: u64) -> Flow {
@@ -202,12 +197,20 @@ impl Model<'_> {
     }
 
     fn exit(&mut self) -> Flow {
+        if let Some(again) = self.next_round() {
+            return again;
+        }
         let depth = self.callers.len();
         let Some(caller) = self.callers.pop() else { return Flow::Return(self.get(Reg::R0)) };
         self.memory.regions[depth].open = false;
         self.registers[6..=9].copy_from_slice(&caller.preserved);
         self.registers[10] = self.setup.frames[depth - 1];
         self.loops = caller.loops;
-        Flow::Goto(caller.next)
+        self.program = caller.program;
+        if let Some(done) = caller.again {
+            self.registers[0] = done.round;
+            self.clobber();
+        }
+        Flow::Goto(caller.call + 1)
     }
 }

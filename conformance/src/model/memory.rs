@@ -77,6 +77,32 @@ impl Memory {
         self.regions.iter_mut().find_map(store).ok_or(BadAccess { write: true, addr, size: size.into() })
     }
 
+    /// The `size` bytes at `addr`.
+    ///
+    /// # Errors
+    /// They do not all lie in one region.
+    pub fn bytes(&self, addr: u64, size: usize) -> Result<Vec<u8>, BadAccess> {
+        let bytes = |region: &Region| {
+            let at = region.find(addr, u32::try_from(size).ok()?)?;
+            Some(region.bytes.get(at..at + size)?.to_vec())
+        };
+        self.regions.iter().find_map(bytes).ok_or(BadAccess { write: false, addr, size: size as u64 })
+    }
+
+    /// Overwrites the first bytes of the region that starts at `start`, whoever may write it.
+    pub fn fill(&mut self, start: u64, bytes: &[u8]) {
+        if let Some(region) = self.regions.iter_mut().find(|region| region.start == start) {
+            region.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        }
+    }
+
+    /// Opens or closes the region that starts at `start`.
+    pub fn open(&mut self, start: u64, open: bool) {
+        if let Some(region) = self.regions.iter_mut().find(|region| region.start == start) {
+            region.open = open;
+        }
+    }
+
     /// The region that starts at an address.
     pub fn region(&self, start: u64) -> Option<&Region> {
         self.regions.iter().find(|region| region.start == start)

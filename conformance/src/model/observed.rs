@@ -3,6 +3,7 @@
 use std::fmt;
 
 use softbpf::memory::Access;
+use softbpf::outcome::ArgumentProblem;
 use softbpf::{Outcome, TrapKind};
 
 use super::memory::BadAccess;
@@ -25,8 +26,12 @@ pub struct Observed {
 pub struct Stop {
     /// What happened.
     pub kind: StopKind,
+    /// Name of the program that ran.
+    pub program: String,
     /// Slot of the instruction.
     pub slot: usize,
+    /// Program and slot of each call that led there, the first one first.
+    pub callers: Vec<(String, usize)>,
     /// `r0` to `r10` before it.
     pub registers: [u64; 11],
 }
@@ -48,15 +53,59 @@ pub enum StopKind {
     NoPacket(u64),
     /// A map, kernel function or external variable that is not there.
     Missing,
+    /// A helper's argument that is not what the helper takes.
+    Argument {
+        /// Which one, from 0.
+        argument: usize,
+        /// What is wrong with it.
+        problem: Problem,
+    },
     /// What only helpers do.
     Helper(String),
+}
+
+/// What is wrong with a helper's argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// An access that memory refused.
+    Access(BadAccess),
+    /// Not a map, but this.
+    NotAMap(u64),
+    /// A map of a type that the helper does not work on.
+    WrongMapType,
+    /// Not the context, but this.
+    NotContext(u64),
+    /// What helpers do that the model does not know.
+    Other(String),
+}
+
+fn bad_access(fault: &softbpf::memory::Fault) -> BadAccess {
+    BadAccess { write: fault.access == Access::Write, addr: fault.addr, size: fault.size }
+}
+
+impl From<&ArgumentProblem> for Problem {
+    fn from(problem: &ArgumentProblem) -> Problem {
+        match problem {
+            ArgumentProblem::Memory(fault) => Problem::Access(bad_access(fault)),
+            ArgumentProblem::NotAMap { value } => Problem::NotAMap(*value),
+            ArgumentProblem::WrongMapType { .. } => Problem::WrongMapType,
+            ArgumentProblem::NotContext { value } => Problem::NotContext(*value),
+            ArgumentProblem::ZeroSize
+            | ArgumentProblem::UnterminatedString { .. }
+            | ArgumentProblem::NotARecord { .. }
+            | ArgumentProblem::TooLong { .. }
+            | ArgumentProblem::NotMemory => Problem::Other(problem.to_string()),
+        }
+    }
 }
 
 impl From<&Outcome> for Observed {
     fn from(outcome: &Outcome) -> Observed {
         let stop = |trap: &softbpf::Trap| Stop {
             kind: StopKind::from(&trap.kind),
+            program: trap.program.to_string(),
             slot: trap.slot,
+            callers: trap.callers.iter().map(|(program, slot)| (program.to_string(), *slot)).collect(),
             registers: trap.registers,
         };
         Observed {
@@ -71,8 +120,9 @@ impl From<&Outcome> for Observed {
 impl From<&TrapKind> for StopKind {
     fn from(kind: &TrapKind) -> StopKind {
         match kind {
-            TrapKind::Memory(fault) => {
-                StopKind::Access(BadAccess { write: fault.access == Access::Write, addr: fault.addr, size: fault.size })
+            TrapKind::Memory(fault) => StopKind::Access(bad_access(fault)),
+            TrapKind::BadArgument { index, problem, .. } => {
+                StopKind::Argument { argument: *index, problem: problem.into() }
             }
             TrapKind::OutOfFuel { .. } => StopKind::OutOfFuel,
             TrapKind::TooDeep => StopKind::TooDeep,
@@ -85,7 +135,6 @@ impl From<&TrapKind> for StopKind {
             | TrapKind::NoMapValue { .. } => StopKind::Missing,
             TrapKind::HelperBytes
             | TrapKind::BadProgram { .. }
-            | TrapKind::BadArgument { .. }
             | TrapKind::UnreleasedRecord { .. }
             | TrapKind::MockReentered { .. }
             | TrapKind::Stopped { .. } => StopKind::Helper(kind.to_string()),
@@ -97,7 +146,7 @@ impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.ret {
             Ok(r0) => write!(f, "returned {r0:#x}")?,
-            Err(stop) => write!(f, "stopped at slot {}: {:x?}", stop.slot, stop.kind)?,
+            Err(stop) => write!(f, "stopped in {} at slot {}: {:x?}", stop.program, stop.slot, stop.kind)?,
         }
         write!(f, " after {} instructions", self.instructions)
     }

@@ -14,7 +14,9 @@ use softbpf::program::{Program, ProgramInfo};
 use softbpf::program_type::ProgramType;
 use softbpf::{Machine, Object};
 
+use super::maps::MapSetup;
 use super::memory::Region;
+use super::world::World;
 
 /// What a run starts with.
 #[derive(Debug, Clone, Default)]
@@ -25,14 +27,22 @@ pub struct Setup {
     pub frames: Vec<u64>,
     /// Bytes of a frame.
     pub frame_size: usize,
-    /// Address of the program's first slot; the others follow at 8 bytes each.
+    /// Address of the first program's first slot; the others follow at 8 bytes each.
     pub code: u64,
+    /// Bytes from one program's first slot to the next program's.
+    pub code_stride: u64,
+    /// Names of the programs; [`MAIN`] where there is but one.
+    pub names: Vec<String>,
     /// What `r1` points to, if anything.
     pub context: Option<Region>,
     /// The packet, if the context has one.
     pub packet: Option<Region>,
-    /// Other memory: values of maps, objects that a test placed.
+    /// Other memory: objects that a test placed.
     pub others: Vec<Region>,
+    /// Maps.
+    pub maps: Vec<MapSetup>,
+    /// What helpers know.
+    pub world: World,
     /// What 64-bit immediates other than numbers and functions stand for.
     pub symbols: Vec<(Imm64, u64)>,
     /// Most instructions to execute.

@@ -1,0 +1,179 @@
+//! The helpers that the model knows: maps, tail calls, the world, `bpf_loop`. Numbers are `enum bpf_func_id`'s.
+//!
+//! Where the kernel's verifier would refuse a program, an argument stops it here, and the arguments are looked at in
+//! this order: the map, the value, the key.
+
+use super::maps::{Kind, Map, errno};
+use super::observed::{Problem, StopKind};
+use super::{BadAccess, Caller, Flow, Loop, MAY_GOTO_LOOPS, Model};
+
+/// `bpf_map_lookup_elem(map, key)`.
+pub const MAP_LOOKUP_ELEM: i32 = 1;
+/// `bpf_map_update_elem(map, key, value, flags)`.
+pub const MAP_UPDATE_ELEM: i32 = 2;
+/// `bpf_map_delete_elem(map, key)`.
+pub const MAP_DELETE_ELEM: i32 = 3;
+/// `bpf_ktime_get_ns()`.
+pub const KTIME_GET_NS: i32 = 5;
+/// `bpf_get_prandom_u32()`.
+pub const GET_PRANDOM_U32: i32 = 7;
+/// `bpf_get_smp_processor_id()`.
+pub const GET_SMP_PROCESSOR_ID: i32 = 8;
+/// `bpf_tail_call(ctx, map, index)`.
+pub const TAIL_CALL: i32 = 12;
+/// `bpf_get_current_pid_tgid()`.
+pub const GET_CURRENT_PID_TGID: i32 = 14;
+/// `bpf_get_current_uid_gid()`.
+pub const GET_CURRENT_UID_GID: i32 = 15;
+/// `bpf_for_each_map_elem(map, callback, ctx, flags)`.
+pub const FOR_EACH_MAP_ELEM: i32 = 164;
+/// `bpf_loop(nr_loops, callback, ctx, flags)`.
+pub const LOOP: i32 = 181;
+
+/// Tail calls of a run: the kernel's `MAX_TAIL_CALL_CNT`.
+const MAX_TAIL_CALLS: u32 = 33;
+/// Most rounds of `bpf_loop`: the kernel's `BPF_MAX_LOOPS`.
+const MAX_LOOPS: u64 = 8 * 1024 * 1024;
+
+impl Model<'_> {
+    /// Section 4.3.1. `r0` is the result and `r1` to `r5` are lost, unless the program goes on elsewhere.
+    pub(super) fn call_helper(&mut self, number: i32) -> Result<Flow, StopKind> {
+        let [_, r1, r2, r3, r4, r5, ..] = self.registers;
+        if let Some(helper) = &mut self.helper {
+            let r0 = helper(number, [r1, r2, r3, r4, r5], &mut self.memory).ok_or(StopKind::NoHelper(number))?;
+            return Ok(self.returned(r0));
+        }
+        let result = match number {
+            MAP_LOOKUP_ELEM => {
+                let map = self.map_argument(r1)?;
+                let key = self.argument(1, r2, self.maps[map].setup.key_size)?;
+                Ok(self.maps[map].lookup(self.world.cpu, &key))
+            }
+            MAP_UPDATE_ELEM => {
+                let map = self.map_argument(r1)?;
+                let value = self.argument(2, r3, self.maps[map].setup.value_size)?;
+                let key = self.argument(1, r2, self.maps[map].setup.key_size)?;
+                self.maps[map].update(&mut self.memory, self.world.cpu, &key, &value, r4).map(|()| 0)
+            }
+            MAP_DELETE_ELEM => {
+                let map = self.map_argument(r1)?;
+                let key = self.argument(1, r2, self.maps[map].setup.key_size)?;
+                self.maps[map].delete(&key).map(|()| 0)
+            }
+            KTIME_GET_NS => Ok(self.world.time()),
+            GET_PRANDOM_U32 => Ok(self.world.random()),
+            GET_SMP_PROCESSOR_ID => Ok(self.world.cpu as u64),
+            GET_CURRENT_PID_TGID => Ok(self.world.pid_tgid),
+            GET_CURRENT_UID_GID => Ok(self.world.uid_gid),
+            TAIL_CALL => match self.tail_call(r1, r2, r3)? {
+                Ok(()) => return Ok(Flow::Goto(0)),
+                Err(errno) => Err(errno),
+            },
+            LOOP => match self.start_loop(r1, r2, r3, r4)? {
+                Ok(flow) => return Ok(flow),
+                Err(errno) => Err(errno),
+            },
+            _ => return Err(StopKind::NoHelper(number)),
+        };
+        Ok(self.returned(result.unwrap_or_else(|errno| (-errno) as u64)))
+    }
+
+    /// Section 2.3: `r1` to `r5` are "scratch"; softbpf loses them to zero.
+    pub(super) fn clobber(&mut self) {
+        self.registers[1..=5].fill(0);
+    }
+
+    fn returned(&mut self, r0: u64) -> Flow {
+        self.registers[0] = r0;
+        self.clobber();
+        Flow::Next
+    }
+
+    /// Index of a map that has elements.
+    fn map_argument(&self, handle: u64) -> Result<usize, StopKind> {
+        let map = self.map_of(0, handle)?;
+        if self.maps[map].setup.kind == Kind::Programs { Err(bad(0, Problem::WrongMapType)) } else { Ok(map) }
+    }
+
+    fn map_of(&self, argument: usize, handle: u64) -> Result<usize, StopKind> {
+        let is = |map: &Map| map.setup.handle == handle;
+        self.maps.iter().position(is).ok_or(bad(argument, Problem::NotAMap(handle)))
+    }
+
+    /// The bytes behind an argument.
+    fn argument(&self, argument: usize, addr: u64, size: usize) -> Result<Vec<u8>, StopKind> {
+        self.memory.bytes(addr, size).map_err(|access| bad(argument, Problem::Access(access)))
+    }
+
+    /// The current function is replaced by the start of a program, in a frame that is as new.
+    fn tail_call(&mut self, context: u64, map: u64, index: u64) -> Result<Result<(), i64>, StopKind> {
+        if context != self.setup.args[0] {
+            return Err(bad(0, Problem::NotContext(context)));
+        }
+        let map = self.map_of(1, map)?;
+        if self.maps[map].setup.kind != Kind::Programs {
+            return Err(bad(1, Problem::WrongMapType));
+        }
+        // The index is an `u32`.
+        let index = super::arithmetic::unsigned(32, index);
+        let found = self.maps[map].setup.programs.iter().find(|(slot, _)| i128::from(**slot) == index);
+        let Some((_, &program)) = found else { return Ok(Err(errno::ENOENT)) };
+        if self.tail_calls == MAX_TAIL_CALLS {
+            return Ok(Err(errno::EPERM));
+        }
+        self.tail_calls += 1;
+        self.program = program;
+        self.loops = MAY_GOTO_LOOPS;
+        let frame_pointer = self.registers[10];
+        self.registers = [0; 11];
+        (self.registers[1], self.registers[10]) = (context, frame_pointer);
+        self.memory.regions[self.callers.len()].bytes.fill(0);
+        Ok(Ok(()))
+    }
+
+    /// `bpf_loop`: calls a function with the round's number until it returns something else than 0.
+    fn start_loop(&mut self, rounds: u64, callback: u64, ctx: u64, flags: u64) -> Result<Result<Flow, i64>, StopKind> {
+        if flags != 0 {
+            return Ok(Err(errno::EINVAL));
+        }
+        // The number of rounds is an `u32`.
+        let rounds = rounds % (1 << 32);
+        if rounds > MAX_LOOPS {
+            return Ok(Err(errno::E2BIG));
+        }
+        let index = self.function(callback).ok_or(StopKind::BadCallTarget(callback))?;
+        if rounds == 0 {
+            return Ok(Ok(self.returned(0)));
+        }
+        let flow = self.call(index)?;
+        if let Some(Caller { again, .. }) = self.callers.last_mut() {
+            *again = Some(Loop { rounds, round: 0, callback: index, ctx });
+        }
+        self.registers[1..=5].copy_from_slice(&[0, ctx, 0, 0, 0]);
+        Ok(Ok(flow))
+    }
+
+    /// The next round of the loop that the returning function is one of; `None` when it was the last.
+    pub(super) fn next_round(&mut self) -> Option<Flow> {
+        let r0 = self.registers[0];
+        let again = self.callers.last_mut()?.again.as_mut()?;
+        again.round += 1;
+        if r0 != 0 || again.round == again.rounds {
+            return None;
+        }
+        let Loop { round, callback, ctx, .. } = *again;
+        self.registers[1..=5].copy_from_slice(&[round, ctx, 0, 0, 0]);
+        self.loops = MAY_GOTO_LOOPS;
+        Some(Flow::Goto(callback))
+    }
+}
+
+fn bad(argument: usize, problem: Problem) -> StopKind {
+    StopKind::Argument { argument, problem }
+}
+
+impl From<BadAccess> for Problem {
+    fn from(access: BadAccess) -> Problem {
+        Problem::Access(access)
+    }
+}
