@@ -84,6 +84,8 @@ enum Kind {
 pub(super) struct Body<'k> {
     knobs: &'k Knobs,
     kinds: Vec<Kind>,
+    /// Registers that hold numbers.
+    numbers: Vec<Reg>,
 }
 
 impl<'k> Body<'k> {
@@ -97,7 +99,13 @@ impl<'k> Body<'k> {
                 kinds.extend(vec![kind; weight]);
             }
         }
-        Body { knobs, kinds }
+        Body { knobs, kinds, numbers: Reg::ALL[..VALUES].to_vec() }
+    }
+
+    /// One item of instructions that change no register but these, of which there are two at least.
+    pub(super) fn item_on(&mut self, u: &mut Unstructured<'_>, numbers: Vec<Reg>) -> Result<Vec<Insn>> {
+        self.numbers = numbers;
+        Ok(self.item(u)?.insns)
     }
 
     pub(super) fn items(&self, u: &mut Unstructured<'_>, count: usize) -> Result<Vec<Item>> {
@@ -109,7 +117,7 @@ impl<'k> Body<'k> {
             Kind::Alu => self.alu(u)?,
             Kind::Unary => self.unary(u)?.into(),
             Kind::Value => {
-                let reg = register(u)?;
+                let reg = self.register(u)?;
                 values::load(u, reg)?.into()
             }
             Kind::Memory => self.memory(u)?,
@@ -123,9 +131,21 @@ impl<'k> Body<'k> {
         self.knobs.level >= level
     }
 
+    /// One of the registers that hold numbers.
+    fn register(&self, u: &mut Unstructured<'_>) -> Result<Reg> {
+        Ok(*u.choose(&self.numbers)?)
+    }
+
+    /// One of them, but not this.
+    fn other_register(&self, u: &mut Unstructured<'_>, but: Reg) -> Result<Reg> {
+        let reg = self.register(u)?;
+        let other = || self.numbers.iter().copied().find(|&other| other != but);
+        Ok(if reg != but { reg } else { other().unwrap_or(R0) })
+    }
+
     /// A register to read: where nobody minds, also one of the pointers.
     fn source(&self, u: &mut Unstructured<'_>) -> Result<Reg> {
-        if !self.knobs.kernel_acceptable && u.ratio(1, 16)? { Ok(*u.choose(&[R9, R10])?) } else { register(u) }
+        if !self.knobs.kernel_acceptable && u.ratio(1, 16)? { Ok(*u.choose(&[R9, R10])?) } else { self.register(u) }
     }
 
     fn operand(&self, u: &mut Unstructured<'_>) -> Result<Operand> {
@@ -136,9 +156,9 @@ impl<'k> Body<'k> {
         let op = *u.choose(AluOp::ALL)?;
         let op = if self.has(Level::V4) { op } else { unsigned(op) };
         let width = width(u)?;
-        let dst = register(u)?;
+        let dst = self.register(u)?;
         if u.ratio(1, 8)? {
-            let src = other_register(u, dst)?;
+            let src = self.other_register(u, dst)?;
             let (a, b) = values::pair(u)?;
             let insn = Insn::Alu { op, width, dst, src: src.into() };
             return Ok(vec![Insn::load_imm64(dst, a), Insn::load_imm64(src, b), insn].into());
@@ -156,7 +176,7 @@ impl<'k> Body<'k> {
     }
 
     fn unary(&self, u: &mut Unstructured<'_>) -> Result<Insn> {
-        let (width, dst) = (width(u)?, register(u)?);
+        let (width, dst) = (width(u)?, self.register(u)?);
         Ok(match u.int_in_range(0..=3)? {
             0 => Insn::Neg { width, dst },
             kind if kind == 1 || !self.has(Level::V4) => {
@@ -177,7 +197,7 @@ impl<'k> Body<'k> {
         let size = *u.choose(Size::ALL)?;
         let place = self.place(u, size, false)?;
         let Place { base, off, .. } = place;
-        let other = other_register(u, base)?;
+        let other = self.other_register(u, base)?;
         let insn = match u.int_in_range(0..=3)? {
             0 => Insn::Load { size, signed: false, dst: other, base, off },
             1 => Insn::Load { size, signed: size != Size::DW && self.has(Level::V4), dst: other, base, off },
@@ -199,7 +219,7 @@ impl<'k> Body<'k> {
         let place = self.place(u, size, true)?;
         let Place { base, off, .. } = place;
         let op = *u.choose(AtomicOp::ALL)?;
-        let mut insns = vec![Insn::Atomic { op, width, base, off, src: other_register(u, base)? }];
+        let mut insns = vec![Insn::Atomic { op, width, base, off, src: self.other_register(u, base)? }];
         if op == AtomicOp::Cmpxchg && u.arbitrary()? {
             // Without help the comparison would hardly ever hold; and it must hold whatever the upper half is.
             insns.insert(0, Insn::Load { size, signed: size == Size::W && self.has(Level::V4), dst: R0, base, off });
@@ -216,7 +236,7 @@ impl<'k> Body<'k> {
         let size = *u.choose(Size::ALL)?;
         let place = self.place(u, size, true)?;
         let Place { base, off, .. } = place;
-        let other = other_register(u, base)?;
+        let other = self.other_register(u, base)?;
         Ok(place.around(if u.arbitrary()? {
             Insn::LoadAcquire { size, dst: other, base, off }
         } else {
@@ -230,7 +250,7 @@ impl<'k> Body<'k> {
         let off = self.offset(u, pointer, size, atomic)?;
         let plain = Place { before: Vec::new(), base: pointer, off, after: Vec::new() };
         if self.knobs.out_of_bounds && u.ratio(1, 100)? {
-            return Ok(Place { base: register(u)?, ..plain });
+            return Ok(Place { base: self.register(u)?, ..plain });
         }
         if !u.ratio(1, 4)? {
             return Ok(plain);
@@ -269,12 +289,12 @@ impl<'k> Body<'k> {
 
     fn jump(&self, u: &mut Unstructured<'_>) -> Result<Item> {
         let over = Some(u.int_in_range(0..=6)?);
-        let (width, dst) = (width(u)?, register(u)?);
+        let (width, dst) = (width(u)?, self.register(u)?);
         let condition = *u.choose(Condition::ALL)?;
         // Left to themselves, operands are hardly ever close to each other.
         let mut insns = Vec::new();
         let src = if u.ratio(1, 3)? {
-            let src = other_register(u, dst)?;
+            let src = self.other_register(u, dst)?;
             let (a, b) = values::alike(u)?;
             insns.extend([Insn::load_imm64(dst, a), Insn::load_imm64(src, b)]);
             src.into()
@@ -326,23 +346,6 @@ fn unsigned(op: AluOp) -> AluOp {
     } else {
         op
     }
-}
-
-/// One of the registers that hold numbers.
-fn register(u: &mut Unstructured<'_>) -> Result<Reg> {
-    Ok(*u.choose(&Reg::ALL[..VALUES])?)
-}
-
-/// One of them, but not this.
-fn other_register(u: &mut Unstructured<'_>, but: Reg) -> Result<Reg> {
-    let reg = register(u)?;
-    Ok(if reg != but {
-        reg
-    } else if but == R0 {
-        Reg::R1
-    } else {
-        R0
-    })
 }
 
 /// An amount that an immediate shift may have.

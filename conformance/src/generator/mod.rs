@@ -5,9 +5,11 @@
 //! write every register and part of their stack into their memory, so that nothing they computed goes unseen.
 //!
 //! Registers: `r10` is the stack, `r9` points to the input from first to last, `r0` to `r8` are anything.
-//! `values` knows the edges, `body` the instructions, and here a program is put together.
+//! `values` knows the edges, `body` the instructions, and here a program is put together. What needs more than one
+//! program and memory of more than one kind is in [`scenario`].
 
 mod body;
+pub mod scenario;
 mod values;
 
 use arbitrary::{Result, Unstructured};
