@@ -5,6 +5,8 @@
 
 #[path = "differential/faults.rs"]
 mod faults;
+#[path = "differential/scenarios.rs"]
+mod scenarios;
 
 use std::collections::BTreeSet;
 

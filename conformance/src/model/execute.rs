@@ -97,13 +97,11 @@ impl Model<'_> {
                 let target = i128::try_from(slot).ok()? + 1 + i128::from(off);
                 u64::try_from(i128::from(self.code_address()) + 8 * target).ok()
             }
-            Imm64::MapFd(_)
-            | Imm64::MapValue { .. }
-            | Imm64::Variable { .. }
-            | Imm64::MapIndex(_)
-            | Imm64::MapIndexValue { .. } => {
-                self.setup.symbols.iter().find(|(symbol, _)| *symbol == value).map(|&(_, address)| address)
+            Imm64::MapFd(map) | Imm64::MapIndex(map) => Some(self.maps.get(usize::try_from(map).ok()?)?.setup.handle),
+            Imm64::MapValue { fd: map, offset } | Imm64::MapIndexValue { index: map, offset } => {
+                self.maps.get(usize::try_from(map).ok()?)?.setup.value_address(offset)
             }
+            Imm64::Variable { .. } => None,
         }
     }
 

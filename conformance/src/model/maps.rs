@@ -83,6 +83,12 @@ impl MapSetup {
         self.start + self.stride * (place * self.copies + cpu.min(self.copies - 1)) as u64
     }
 
+    /// Address of a byte of the only value of an array: `array_map_direct_value_addr`.
+    pub(super) fn value_address(&self, offset: u32) -> Option<u64> {
+        let has = self.kind == Kind::Array && self.max_entries == 1 && self.copies == 1;
+        (has && (offset as usize) < self.value_size).then(|| self.start + u64::from(offset))
+    }
+
     /// Memory for the values.
     pub(super) fn regions(&self) -> impl Iterator<Item = Region> {
         let region = |place, cpu| {

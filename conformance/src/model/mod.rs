@@ -14,6 +14,7 @@ pub mod helpers;
 pub mod maps;
 pub mod memory;
 pub mod observed;
+pub mod scenario;
 pub mod setup;
 pub mod world;
 
@@ -23,7 +24,7 @@ use softbpf::codec::Code;
 use softbpf::insn::Insn;
 use softbpf::object::MAIN;
 
-pub use compare::{Difference, compare, run};
+pub use compare::{Difference, FirstDifference, compare, run};
 pub use maps::{Contents, Map, MapSetup};
 pub use memory::{BadAccess, Memory, Region};
 pub use observed::{Observed, Problem, Stop, StopKind};

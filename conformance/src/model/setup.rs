@@ -43,8 +43,6 @@ pub struct Setup {
     pub maps: Vec<MapSetup>,
     /// What helpers know.
     pub world: World,
-    /// What 64-bit immediates other than numbers and functions stand for.
-    pub symbols: Vec<(Imm64, u64)>,
     /// Most instructions to execute.
     pub fuel: u64,
 }
@@ -57,6 +55,15 @@ impl Setup {
     pub fn of(program_type: ProgramType, context: impl Context) -> Result<Setup, Box<dyn std::error::Error>> {
         let program = Program::new(ProgramInfo::new(MAIN, program_type), deep())?;
         let mut vm = Machine::load(&Object::from_programs(vec![program], Vec::new()))?;
+        Setup::of_machine(&mut vm, program_type, context)
+    }
+
+    /// Where a machine whose program [`MAIN`] is [`deep`] puts this context.
+    pub(super) fn of_machine(
+        vm: &mut Machine,
+        program_type: ProgramType,
+        context: impl Context,
+    ) -> Result<Setup, Box<dyn std::error::Error>> {
         let code = vm.imm64(vm.find_program(MAIN)?, 0, Imm64::Code(-1)).ok_or("code has no address")?;
         let mut setup = Setup { code, frame_size: STACK_FRAME as usize, fuel: DEFAULT_FUEL, ..Setup::default() };
         let outcome = vm.trace(MAIN, context, |step| {
@@ -101,7 +108,7 @@ fn packet_address(program_type: ProgramType, context: &[u8]) -> u64 {
 }
 
 /// A program that calls itself until there are no frames left.
-fn deep() -> Code {
+pub(super) fn deep() -> Code {
     let mut asm = Assembler::new();
     asm.push(Insn::mov(R1, MAX_FRAMES as i32 - 1)).call("deeper").push(Insn::exit());
     asm.label("deeper").jump_if(Condition::Eq, R1, 1, "bottom").push(Insn::sub(R1, 1)).call("deeper");
