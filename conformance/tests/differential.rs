@@ -5,6 +5,8 @@
 
 #[path = "differential/faults.rs"]
 mod faults;
+#[path = "differential/scenario_faults.rs"]
+mod scenario_faults;
 #[path = "differential/scenarios.rs"]
 mod scenarios;
 

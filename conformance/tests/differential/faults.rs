@@ -13,7 +13,7 @@ pub(crate) struct Fault {
     pub(crate) setup: fn(&mut Setup),
 }
 
-const fn fault(name: &'static str, after: fn(&mut Model<'_>, &Executed)) -> Fault {
+pub(crate) const fn fault(name: &'static str, after: fn(&mut Model<'_>, &Executed)) -> Fault {
     Fault { name, after, setup: |_| () }
 }
 
@@ -26,23 +26,23 @@ fn alu(model: &mut Model<'_>, done: &Executed, wrong: impl Fn(AluOp, Width, u64,
     }
 }
 
-fn index(reg: Reg) -> usize {
+pub(crate) fn index(reg: Reg) -> usize {
     reg.number().into()
 }
 
-fn operand(operand: Operand, registers: &[u64; 11]) -> u64 {
+pub(crate) fn operand(operand: Operand, registers: &[u64; 11]) -> u64 {
     match operand {
         Operand::Reg(reg) => registers[index(reg)],
         Operand::Imm(imm) => imm as u64,
     }
 }
 
-fn address(base: Reg, off: i16, registers: &[u64; 11]) -> u64 {
+pub(crate) fn address(base: Reg, off: i16, registers: &[u64; 11]) -> u64 {
     registers[index(base)].wrapping_add(off as u64)
 }
 
 /// Writes memory that the instruction has just written: it may be.
-fn overwrite(model: &mut Model<'_>, addr: u64, size: u32, value: u64) {
+pub(crate) fn overwrite(model: &mut Model<'_>, addr: u64, size: u32, value: u64) {
     let _ = model.memory.store(addr, size, value);
 }
 

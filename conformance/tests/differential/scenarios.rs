@@ -11,11 +11,17 @@ use softbpf::codec::Code;
 use softbpf::insn::{Callee, Insn};
 use softbpf_conformance::engines;
 use softbpf_conformance::generator::scenario::{PROGRAMS, Scenario, ScenarioKnobs};
-use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model_with};
-use softbpf_conformance::model::{Problem, StopKind};
+use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model, on_model_with};
+use softbpf_conformance::model::{Problem, Setup, StopKind};
+
+use super::faults::Fault;
+use super::scenario_faults::FAULTS;
 
 /// Scenarios of a run of the tests, unless `SOFTBPF_PROGRAMS` says otherwise.
 const SCENARIOS: u64 = 20_000;
+
+/// Scenarios within which every planted fault must be found.
+const FAULT_SCENARIOS: u64 = 4_000;
 
 /// Scenarios that are looked at in detail for the statistics: one in so many.
 const LOOKED_AT: u64 = 16;
@@ -189,6 +195,38 @@ fn scenarios_do_what_the_model_says() {
     for (what, least) in [("any", 60.0), ("loop", 30.0), ("local call", 30.0), ("helper", 30.0), ("tail call", 3.0)] {
         assert!(statistics.executed(what) > least, "too few programs have executed a {what}: {statistics}");
     }
+}
+
+#[test]
+fn every_fault_planted_in_calls_and_helpers_is_found() {
+    let mut setups = Setups::default();
+    let samples: Vec<_> = (0..FAULT_SCENARIOS)
+        .map(|seed| {
+            let scenario = Scenario::from_seed(seed, &ScenarioKnobs::mixed(seed));
+            let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
+            let expected = on_model(&scenario, &setup);
+            (scenario, setup, expected)
+        })
+        .collect();
+    let differs = |fault: &Fault, (scenario, setup, expected): &(Scenario, Setup, Vec<Seen>)| {
+        let mut setup = setup.clone();
+        (fault.setup)(&mut setup);
+        let mut seen = on_model_with(scenario, &setup, fault.after);
+        // What was planted in a setup is not what is to be found.
+        for (seen, expected) in seen.iter_mut().zip(expected) {
+            seen.observed.context.truncate(expected.observed.context.len());
+            if let (Some(packet), Some(expected)) = (&mut seen.observed.packet, &expected.observed.packet) {
+                packet.truncate(expected.len());
+            }
+        }
+        seen != *expected
+    };
+    let found: Vec<_> =
+        FAULTS.iter().map(|fault| (fault.name, samples.iter().position(|sample| differs(fault, sample)))).collect();
+    let _ = writeln!(std::io::stderr(), "faults and the scenarios that found them: {found:?}");
+    let missed: Vec<_> = found.iter().filter(|(_, scenario)| scenario.is_none()).collect();
+    assert!(missed.is_empty(), "not found in {FAULT_SCENARIOS} scenarios: {missed:?}");
+    assert!(found.len() >= 40);
 }
 
 #[test]

@@ -177,6 +177,10 @@ impl Maker<'_, '_> {
 
     /// The end of a function.
     fn finish(&mut self, function: &Function, word: i16) -> Result<()> {
+        if self.chance(1, 3)? {
+            let reg = *self.u.choose(&[Reg::R0, Reg::R2, Reg::R3, Reg::R5, Reg::R6, Reg::R7, Reg::R8, Reg::R9])?;
+            self.reveal(reg)?;
+        }
         match (function.role, function.returns) {
             (Role::Round | Role::Element { .. }, _) => {
                 // Mostly goes on.
@@ -186,7 +190,7 @@ impl Maker<'_, '_> {
             (Role::Plain | Role::Recursive, Return::Argument(_)) => {
                 self.push(Insn::load(Size::DW, Reg::R0, Reg::R10, word));
             }
-            (Role::Plain | Role::Recursive, Return::Number) if self.hostile(40)? => {
+            (Role::Plain | Role::Recursive, Return::Number) if self.hostile(20)? => {
                 // A frame that is gone when the caller looks.
                 self.push(Insn::mov(Reg::R0, Reg::R10));
                 self.push(Insn::add(Reg::R0, -8));
@@ -266,7 +270,7 @@ impl Maker<'_, '_> {
     fn use_returned(&mut self) -> Result<()> {
         match self.state.get(Reg::R0) {
             Value::Pointer(room) if room.bytes() > 0 => self.access_at(Reg::R0, room),
-            Value::Pointer(_) | Value::Number | Value::Small(_) if self.hostile(20)? => {
+            Value::Pointer(_) | Value::Number | Value::Small(_) if self.hostile(10)? => {
                 let dst = self.target()?;
                 self.push(Insn::load(Size::DW, dst, Reg::R0, 0));
                 Ok(())

@@ -41,12 +41,16 @@ impl Maker<'_, '_> {
             self.push(Insn::Call(Callee::Helper(number)));
         }
         self.state.after_helper(Value::Number);
-        Ok(())
+        if self.u.arbitrary()? { self.reveal(Reg::R0) } else { Ok(()) }
     }
 
     fn some_map(&mut self) -> Result<(i32, MapSpec)> {
         // The maps with more than one element are the more interesting.
-        let map = if self.chance(3, 4)? { *self.u.choose(&MAPS[3..])? } else { *self.u.choose(&MAPS)? };
+        let map = match self.u.int_in_range(0..=5)? {
+            0..=2 => self.plan.favourite,
+            3 | 4 => *self.u.choose(&MAPS[3..])?,
+            _ => *self.u.choose(&MAPS)?,
+        };
         Ok((map, self.plan.maps[map as usize].clone()))
     }
 
@@ -109,6 +113,9 @@ impl Maker<'_, '_> {
         self.map(map)?;
         self.push(Insn::Call(Callee::Helper(numbers::MAP_LOOKUP_ELEM)));
         self.state.after_helper(Value::Number);
+        if self.chance(1, 4)? {
+            self.reveal(Reg::R0)?;
+        }
         let room = Room { writable: spec.map_flags & 0x80 == 0, ..Room::new(spec.value_size as i32) };
         let is_array = [MapType::Array, MapType::PercpuArray].contains(&spec.map_type);
         if is_array && sure && self.u.arbitrary()? || self.hostile(40)? {
@@ -141,8 +148,32 @@ impl Maker<'_, '_> {
 
     pub(super) fn update(&mut self) -> Result<()> {
         let (map, spec) = self.some_map()?;
-        self.key(&spec)?;
         let helper = if self.chance(1, 4)? { numbers::MAP_DELETE_ELEM } else { numbers::MAP_UPDATE_ELEM };
+        self.update_in(map, &spec, helper)
+    }
+
+    /// What happens to a few keys of one map, and where their values are then.
+    pub(super) fn history(&mut self) -> Result<()> {
+        let map = if self.u.arbitrary()? { layout::HASH } else { layout::LRU };
+        let spec = self.plan.maps[map as usize].clone();
+        for _ in 0..self.u.int_in_range(2..=6)? {
+            match self.u.int_in_range(0..=5)? {
+                0 => {
+                    self.key(&spec)?;
+                    self.map(map)?;
+                    self.push(Insn::Call(Callee::Helper(numbers::MAP_LOOKUP_ELEM)));
+                    self.state.after_helper(Value::Number);
+                    self.reveal(Reg::R0)?;
+                }
+                1 | 2 => self.update_in(map, &spec, numbers::MAP_DELETE_ELEM)?,
+                _ => self.update_in(map, &spec, numbers::MAP_UPDATE_ELEM)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn update_in(&mut self, map: i32, spec: &MapSpec, helper: i32) -> Result<()> {
+        self.key(spec)?;
         if helper == numbers::MAP_UPDATE_ELEM {
             if self.hostile(80)? {
                 let insn = values::load(self.u, Reg::R3)?;
@@ -156,7 +187,7 @@ impl Maker<'_, '_> {
         self.map(map)?;
         self.push(Insn::Call(Callee::Helper(helper)));
         self.state.after_helper(Value::Number);
-        Ok(())
+        if self.chance(1, 4)? { self.reveal(Reg::R0) } else { Ok(()) }
     }
 
     /// Goes on in another program, or behind the call.

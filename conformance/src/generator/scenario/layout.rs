@@ -28,6 +28,9 @@ pub const SLOTS_MAP: i32 = 7;
 /// Bytes of the value of [`OUT`].
 pub const OUT_BYTES: u32 = 192;
 
+/// Bytes of it that programs write when they end. The others they write before, so that nothing is lost.
+pub const SHOWN: u32 = 136;
+
 /// Slots of the array of programs.
 pub const SLOTS: u32 = 6;
 

@@ -1,12 +1,12 @@
 //! What makes the statements of one function: where it stands, and what all kinds of statement need.
 
 use arbitrary::{Result, Unstructured};
-use softbpf::insn::{Condition, Insn, Operand, Reg, Size, Width};
+use softbpf::insn::{Condition, Imm64, Insn, Operand, Reg, Size, Width};
 
 use super::calls::{Function, MAX_HEIGHT};
 use super::link::{Label, Piece};
 use super::state::{Room, State, Value};
-use super::{Callbacks, Input, ScenarioKnobs};
+use super::{Callbacks, Input, ScenarioKnobs, layout};
 use crate::generator::body::Body;
 use crate::generator::{Knobs, values};
 use softbpf::map_spec::MapSpec;
@@ -30,6 +30,8 @@ pub(super) struct Plan<'p> {
     pub(super) knobs: &'p ScenarioKnobs,
     pub(super) maps: &'p [MapSpec],
     pub(super) input: &'p Input,
+    /// The map that is used the most, so that it sees a history.
+    pub(super) favourite: i32,
 }
 
 /// Kinds of statement.
@@ -49,6 +51,7 @@ enum Kind {
     Simple,
     Lookup,
     Update,
+    History,
     TailCall,
     Packet,
     Callback,
@@ -104,7 +107,8 @@ impl<'m, 'a> Maker<'m, 'a> {
             (calls && !functions.is_empty(), Kind::Call, 7),
             (helpers, Kind::Simple, 1),
             (helpers, Kind::Lookup, 5),
-            (helpers, Kind::Update, 5),
+            (helpers, Kind::Update, 3),
+            (helpers, Kind::History, 2),
             (tail_calls, Kind::TailCall, 2),
             (packet, Kind::Packet, 5),
             (callbacks > Callbacks::None, Kind::Callback, 3),
@@ -164,6 +168,7 @@ impl<'m, 'a> Maker<'m, 'a> {
             Kind::Simple => self.simple_helper(),
             Kind::Lookup => self.lookup(),
             Kind::Update => self.update(),
+            Kind::History => self.history(),
             Kind::TailCall => self.tail_call(),
             Kind::Packet => self.packet(),
             Kind::Callback => self.callback(),
@@ -296,6 +301,15 @@ impl<'m, 'a> Maker<'m, 'a> {
     pub(super) fn number(&mut self, reg: Reg) -> Result<()> {
         let insn = values::load(self.u, reg)?;
         self.push(insn);
+        Ok(())
+    }
+
+    /// Writes a register, which is not `r1`, where it is seen whatever comes.
+    pub(super) fn reveal(&mut self, reg: Reg) -> Result<()> {
+        let word = self.u.int_in_range(0..=6)?;
+        let value = Imm64::MapValue { fd: layout::OUT, offset: layout::SHOWN + 8 * word };
+        self.push(Insn::LoadImm64 { dst: Reg::R1, value });
+        self.push(Insn::store(Size::DW, Reg::R1, 0, reg));
         Ok(())
     }
 

@@ -16,7 +16,8 @@ const MOST: usize = 7;
 /// Makes a program.
 pub(super) fn make(u: &mut Unstructured<'_>, knobs: &ScenarioKnobs, number: u32, input: &Input) -> Result<Code> {
     let maps = layout::maps(number);
-    let plan = Plan { knobs, maps: &maps, input };
+    let favourite = u.int_in_range(layout::ARRAY..=layout::LRU)?;
+    let plan = Plan { knobs, maps: &maps, input, favourite };
     let mut labels = 0;
     let mut functions: Vec<Function> = Vec::new();
     let mut bodies: Vec<Vec<Piece>> = Vec::new();
