@@ -25,6 +25,8 @@ pub const TAIL_CALL: i32 = 12;
 pub const GET_CURRENT_PID_TGID: i32 = 14;
 /// `bpf_get_current_uid_gid()`.
 pub const GET_CURRENT_UID_GID: i32 = 15;
+/// `bpf_get_current_comm(buf, size)`.
+pub const GET_CURRENT_COMM: i32 = 16;
 /// `bpf_for_each_map_elem(map, callback, ctx, flags)`.
 pub const FOR_EACH_MAP_ELEM: i32 = 164;
 /// `bpf_loop(nr_loops, callback, ctx, flags)`.
@@ -32,6 +34,8 @@ pub const LOOP: i32 = 181;
 
 /// Tail calls of a run: the kernel's `MAX_TAIL_CALL_CNT`.
 const MAX_TAIL_CALLS: u32 = 33;
+/// More bytes than any region has.
+const MAX_BUFFER: usize = 1 << 16;
 /// Most rounds of `bpf_loop`: the kernel's `BPF_MAX_LOOPS`.
 const MAX_LOOPS: u64 = 8 * 1024 * 1024;
 
@@ -65,6 +69,7 @@ impl Model<'_> {
             GET_SMP_PROCESSOR_ID => Ok(self.world.cpu as u64),
             GET_CURRENT_PID_TGID => Ok(self.world.pid_tgid),
             GET_CURRENT_UID_GID => Ok(self.world.uid_gid),
+            GET_CURRENT_COMM => self.task_name(r1, r2).map(Ok)?,
             TAIL_CALL => match self.tail_call(r1, r2, r3)? {
                 Ok(()) => return Ok(Flow::Goto(0)),
                 Err(errno) => Err(errno),
@@ -105,6 +110,18 @@ impl Model<'_> {
         self.memory.bytes(addr, size).map_err(|access| bad(argument, Problem::Access(access)))
     }
 
+    /// `strscpy_pad`: the name, cut so that a zero fits, and zeros to the end of the buffer.
+    fn task_name(&mut self, buffer: u64, size: u64) -> Result<u64, StopKind> {
+        if size == 0 {
+            return Err(bad(1, Problem::ZeroSize));
+        }
+        let mut bytes = self.world.name.clone();
+        bytes.truncate(usize::try_from(size - 1).unwrap_or(usize::MAX));
+        bytes.resize(usize::try_from(size).unwrap_or(usize::MAX).min(MAX_BUFFER), 0);
+        self.memory.store_bytes(buffer, &bytes, size).map_err(|access| bad(0, Problem::Access(access)))?;
+        Ok(0)
+    }
+
     /// The current function is replaced by the start of a program, in a frame that is as new.
     fn tail_call(&mut self, context: u64, map: u64, index: u64) -> Result<Result<(), i64>, StopKind> {
         if context != self.setup.args[0] {
@@ -133,6 +150,7 @@ impl Model<'_> {
 
     /// `bpf_loop`: calls a function with the round's number until it returns something else than 0.
     fn start_loop(&mut self, rounds: u64, callback: u64, ctx: u64, flags: u64) -> Result<Result<Flow, i64>, StopKind> {
+        let index = self.function(callback).ok_or(StopKind::BadCallTarget(callback))?;
         if flags != 0 {
             return Ok(Err(errno::EINVAL));
         }
@@ -141,7 +159,6 @@ impl Model<'_> {
         if rounds > MAX_LOOPS {
             return Ok(Err(errno::E2BIG));
         }
-        let index = self.function(callback).ok_or(StopKind::BadCallTarget(callback))?;
         if rounds == 0 {
             return Ok(Ok(self.returned(0)));
         }
@@ -149,21 +166,30 @@ impl Model<'_> {
         if let Some(Caller { again, .. }) = self.callers.last_mut() {
             *again = Some(Loop { rounds, round: 0, callback: index, ctx });
         }
-        self.registers[1..=5].copy_from_slice(&[0, ctx, 0, 0, 0]);
+        self.start_round(0, ctx);
         Ok(Ok(flow))
+    }
+
+    /// Nothing but the arguments is in a round's registers.
+    fn start_round(&mut self, round: u64, ctx: u64) {
+        let frame_pointer = self.registers[10];
+        self.registers = [0; 11];
+        (self.registers[1], self.registers[2], self.registers[10]) = (round, ctx, frame_pointer);
+        self.loops = MAY_GOTO_LOOPS;
     }
 
     /// The next round of the loop that the returning function is one of; `None` when it was the last.
     pub(super) fn next_round(&mut self) -> Option<Flow> {
         let r0 = self.registers[0];
-        let again = self.callers.last_mut()?.again.as_mut()?;
+        let caller = self.callers.last_mut()?;
+        let (program, again) = (caller.program, caller.again.as_mut()?);
         again.round += 1;
         if r0 != 0 || again.round == again.rounds {
             return None;
         }
         let Loop { round, callback, ctx, .. } = *again;
-        self.registers[1..=5].copy_from_slice(&[round, ctx, 0, 0, 0]);
-        self.loops = MAY_GOTO_LOOPS;
+        self.program = program;
+        self.start_round(round, ctx);
         Some(Flow::Goto(callback))
     }
 }

@@ -89,6 +89,23 @@ impl Memory {
         self.regions.iter().find_map(bytes).ok_or(BadAccess { write: false, addr, size: size as u64 })
     }
 
+    /// Writes the `size` bytes at `addr`.
+    ///
+    /// # Errors
+    /// They do not all lie in one region, or one of them may not be written.
+    pub fn store_bytes(&mut self, addr: u64, bytes: &[u8], size: u64) -> Result<(), BadAccess> {
+        let store = |region: &mut Region| {
+            let at = region.find(addr, u32::try_from(size).ok()?)?;
+            let place = at..at + bytes.len();
+            if region.writable.get(place.clone())?.contains(&false) {
+                return None;
+            }
+            region.bytes.get_mut(place)?.copy_from_slice(bytes);
+            Some(())
+        };
+        self.regions.iter_mut().find_map(store).ok_or(BadAccess { write: true, addr, size })
+    }
+
     /// Overwrites the first bytes of the region that starts at `start`, whoever may write it.
     pub fn fill(&mut self, start: u64, bytes: &[u8]) {
         if let Some(region) = self.regions.iter_mut().find(|region| region.start == start) {

@@ -75,6 +75,8 @@ pub enum Problem {
     WrongMapType,
     /// Not the context, but this.
     NotContext(u64),
+    /// A size of 0 where there must be one.
+    ZeroSize,
     /// What helpers do that the model does not know.
     Other(String),
 }
@@ -90,8 +92,8 @@ impl From<&ArgumentProblem> for Problem {
             ArgumentProblem::NotAMap { value } => Problem::NotAMap(*value),
             ArgumentProblem::WrongMapType { .. } => Problem::WrongMapType,
             ArgumentProblem::NotContext { value } => Problem::NotContext(*value),
-            ArgumentProblem::ZeroSize
-            | ArgumentProblem::UnterminatedString { .. }
+            ArgumentProblem::ZeroSize => Problem::ZeroSize,
+            ArgumentProblem::UnterminatedString { .. }
             | ArgumentProblem::NotARecord { .. }
             | ArgumentProblem::TooLong { .. }
             | ArgumentProblem::NotMemory => Problem::Other(problem.to_string()),

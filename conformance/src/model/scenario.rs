@@ -29,6 +29,7 @@ const TGID: u32 = 1001;
 const PID: u32 = 1002;
 const UID: u32 = 1003;
 const GID: u32 = 1004;
+const NAME: &str = "generated";
 
 /// What can be seen after a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +103,8 @@ fn setup(scenario: &Scenario) -> Result<Setup, AnyError> {
     setup.code_stride = second - setup.code;
     setup.names = PROGRAMS.map(str::to_owned).to_vec();
     let pid_tgid = u64::from(TGID) << 32 | u64::from(PID);
-    setup.world = World { pid_tgid, uid_gid: u64::from(GID) << 32 | u64::from(UID), ..World::default() };
+    let uid_gid = u64::from(GID) << 32 | u64::from(UID);
+    setup.world = World { pid_tgid, uid_gid, name: NAME.into(), ..World::default() };
     for (fd, spec) in (0..).zip(&specs) {
         let handle = vm.imm64(main, 0, Imm64::MapFd(fd)).ok_or("a map has no address")?;
         let cpus = vm.cpus() as usize;
@@ -197,7 +199,7 @@ pub fn machine(scenario: &Scenario, engine: MakeEngine) -> Result<Machine, AnyEr
     let mut vm = Machine::with_config(&scenario.object()?, config)?;
     vm.fuel = scenario.fuel;
     vm.world.cpu = scenario.cpu;
-    vm.world.task = Task { uid: Uid(UID), gid: Gid(GID), ..Task::new("generated", Tgid(TGID), Pid(PID)) };
+    vm.world.task = Task { uid: Uid(UID), gid: Gid(GID), ..Task::new(NAME, Tgid(TGID), Pid(PID)) };
     Ok(vm)
 }
 

@@ -9,6 +9,8 @@ pub struct World {
     pub pid_tgid: u64,
     /// `get_current_uid_gid`.
     pub uid_gid: u64,
+    /// `get_current_comm`, without the zero.
+    pub name: Vec<u8>,
     /// What `ktime_get_ns` returns next.
     pub now: u64,
     /// Nanoseconds from one reading of the clock to the next.
@@ -19,7 +21,15 @@ pub struct World {
 
 impl Default for World {
     fn default() -> World {
-        World { cpu: 0, pid_tgid: 1000 << 32 | 1000, uid_gid: 0, now: 1_000_000_000, step: 1000, random: 0 }
+        World {
+            cpu: 0,
+            pid_tgid: 1000 << 32 | 1000,
+            uid_gid: 0,
+            name: b"softbpf".to_vec(),
+            now: 1_000_000_000,
+            step: 1000,
+            random: 0,
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Every engine does what the model does on programs with memory, calls, loops and helpers, and enough of those get
 //! somewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use softbpf::codec::Code;
-use softbpf::insn::{Callee, Insn};
+use softbpf::insn::{Callee, Imm64, Insn, PacketOffset};
 use softbpf_conformance::engines;
 use softbpf_conformance::generator::scenario::{PROGRAMS, Scenario, ScenarioKnobs};
 use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model, on_model_with};
@@ -227,6 +227,59 @@ fn every_fault_planted_in_calls_and_helpers_is_found() {
     let missed: Vec<_> = found.iter().filter(|(_, scenario)| scenario.is_none()).collect();
     assert!(missed.is_empty(), "not found in {FAULT_SCENARIOS} scenarios: {missed:?}");
     assert!(found.len() >= 40);
+}
+
+/// What only scenarios have.
+fn further_row(insn: &Insn) -> Option<String> {
+    match *insn {
+        Insn::AddrSpaceCast { .. } => Some("cast".to_owned()),
+        Insn::MayGoto { .. } => Some("may_goto".to_owned()),
+        Insn::LoadPacket { size, offset } => Some(format!("{size:?} {}", matches!(offset, PacketOffset::Abs(_)))),
+        Insn::Call(callee) => Some(match callee {
+            Callee::Helper(number @ ..200) => format!("helper {number}"),
+            Callee::Helper(_) => "helper".to_owned(),
+            Callee::Local(_) => "local".to_owned(),
+            Callee::Reg(_) => "callx".to_owned(),
+            Callee::Kfunc { .. } => "kfunc".to_owned(),
+        }),
+        Insn::LoadImm64 { value, .. } => Some(match value {
+            Imm64::Value(_) => "value".to_owned(),
+            Imm64::MapFd(fd) => format!("map {fd}"),
+            Imm64::MapValue { .. } => "map value".to_owned(),
+            Imm64::Variable { .. } => "variable".to_owned(),
+            Imm64::Code(_) => "code".to_owned(),
+            Imm64::MapIndex(_) | Imm64::MapIndexValue { .. } => "map index".to_owned(),
+        }),
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::MovSx { .. }
+        | Insn::End { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::Exit => None,
+    }
+}
+
+#[test]
+fn scenarios_cover_every_operation() {
+    let mut covered = BTreeSet::new();
+    let mut further = BTreeSet::new();
+    for seed in 0..2_000 {
+        for code in Scenario::from_seed(seed, &ScenarioKnobs::ALL).programs {
+            covered.extend(code.insns().iter().map(super::row));
+            further.extend(code.insns().iter().filter_map(further_row));
+        }
+    }
+    // What the other generator makes, and one row for all that follows.
+    assert_eq!(covered.len(), super::ROWS + 1, "{covered:?}");
+    // A cast, may_goto, packet loads; ten helpers and three numbers that none has, other calls; eight maps and one that
+    // there is not, and the other 64-bit immediates.
+    assert_eq!(further.len(), 1 + 1 + 6 + 10 + 3 + 3 + 9 + 4, "{further:?}");
 }
 
 #[test]

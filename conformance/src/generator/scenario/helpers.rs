@@ -31,6 +31,15 @@ const FLAGS: [i32; 10] = [0, 0, 0, 0, 1, 2, 3, 4, 5, -1];
 
 impl Maker<'_, '_> {
     pub(super) fn simple_helper(&mut self) -> Result<()> {
+        if self.hostile(40)? {
+            // What no kernel is there to provide.
+            let dst = self.target()?;
+            let variable = Insn::LoadImm64 { dst, value: Imm64::Variable { btf_id: 7, btf_fd: 0 } };
+            let function = Insn::Call(Callee::Kfunc { btf_id: 7, module: 0 });
+            let insn = *self.u.choose(&[variable, function])?;
+            self.push(insn);
+            return Ok(());
+        }
         let number = if self.hostile(10)? { *self.u.choose(&UNKNOWN)? } else { *self.u.choose(&SIMPLE)? };
         if self.chance(1, 8)? {
             // By its number in a register.
@@ -42,6 +51,26 @@ impl Maker<'_, '_> {
         }
         self.state.after_helper(Value::Number);
         if self.u.arbitrary()? { self.reveal(Reg::R0) } else { Ok(()) }
+    }
+
+    /// A helper that writes memory: over a spilled word and what is around it, or elsewhere.
+    pub(super) fn task_name(&mut self, off: i16) -> Result<()> {
+        let size = self.u.int_in_range(1..=20)?;
+        let before = self.u.int_in_range(0..=size - 1)?;
+        let first = i32::from(off) - before;
+        let pinned = (0..size).any(|byte| self.state.is_pinned_word(((first + byte).div_euclid(8) * 8) as i16));
+        if pinned || first + size > 0 || self.u.arbitrary()? {
+            self.pointer_to(Reg::R1, Self::need(size, true))?;
+        } else {
+            self.push(Insn::mov(Reg::R1, Reg::R10));
+            self.push(Insn::add(Reg::R1, first));
+            self.state.clear_words(first as i16, size as i16);
+        }
+        let size = if self.hostile(20)? { *self.u.choose(&[0, -1, 600])? } else { size };
+        self.push(Insn::mov(Reg::R2, size));
+        self.push(Insn::Call(Callee::Helper(numbers::GET_CURRENT_COMM)));
+        self.state.after_helper(Value::Number);
+        Ok(())
     }
 
     fn some_map(&mut self) -> Result<(i32, MapSpec)> {

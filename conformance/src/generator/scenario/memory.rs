@@ -104,8 +104,8 @@ impl Maker<'_, '_> {
         if self.hostile(300)? {
             // Whatever a register holds.
             let (base, dst) = (self.any_register()?, self.target()?);
-            let size = self.size()?;
-            self.push(Insn::load(size, dst, base, 0));
+            let (size, off) = (self.size()?, *self.u.choose(&[0, -8, 8, i16::MIN, i16::MAX])?);
+            self.push(Insn::load(size, dst, base, off));
             return Ok(());
         }
         let mut size = self.size()?;
@@ -115,7 +115,7 @@ impl Maker<'_, '_> {
         if room.bytes() < size.bytes() as i32 {
             return self.number(base);
         }
-        let off = self.offset(room, size)?;
+        let off = self.offset(base, room, size)?;
         let writes = room.writable || self.hostile(60)?;
         let kind = self.u.int_in_range(0..=if writes { 8 } else { 3 })?;
         let dst = self.target()?;
@@ -133,11 +133,14 @@ impl Maker<'_, '_> {
         Ok(())
     }
 
-    fn offset(&mut self, room: Room, size: Size) -> Result<i16> {
+    fn offset(&mut self, base: Reg, room: Room, size: Size) -> Result<i16> {
         let bytes = size.bytes() as i32;
         let (first, last) = (-room.below, room.above - bytes);
         let off = if self.hostile(50)? {
-            *self.u.choose(&[first - 1, first - bytes, last + 1, room.above, i16::MIN.into(), i16::MAX.into()])?
+            // The stack ends where the frame does, not where its buffers do.
+            let end = if base == Reg::R10 { 0 } else { room.above };
+            let last = end - bytes;
+            *self.u.choose(&[first - 1, first - bytes, last + 1, end, i16::MIN.into(), i16::MAX.into()])?
         } else {
             match self.u.int_in_range(0..=3)? {
                 0 => first,
@@ -154,7 +157,7 @@ impl Maker<'_, '_> {
         if room.bytes() < size.bytes() as i32 {
             return Ok(());
         }
-        let off = self.offset(room, size)?;
+        let off = self.offset(base, room, size)?;
         let op = *self.u.choose(AtomicOp::ALL)?;
         // Its result goes to r0, which may have to stay.
         let op = if op == AtomicOp::Cmpxchg && self.state.is_pinned(Reg::R0) { AtomicOp::FetchXor } else { op };
@@ -207,7 +210,13 @@ impl Maker<'_, '_> {
         let (base, room) = self.some_pointer()?;
         let dst = self.target_but(&[base])?;
         let other = self.target_but(&[base, dst])?;
-        let same = match self.u.int_in_range(0..=10)? {
+        if self.hostile(50)? {
+            // The same in its low half, and far away.
+            self.push(Insn::load_imm64(dst, 1 << 32));
+            self.push(Insn::add(dst, base));
+            return self.access_at(dst, room);
+        }
+        let same = match self.u.int_in_range(0..=12)? {
             0 => vec![Insn::mov(dst, base)],
             1 => vec![Insn::mov32(dst, base)],
             2 => vec![Insn::mov(dst, base), Insn::lsh(dst, 32), Insn::rsh(dst, 32)],
@@ -242,6 +251,12 @@ impl Maker<'_, '_> {
                 ]
             }
             8 => return self.move_by_number(dst, base, room),
+            9 => {
+                let by = values::imm(self.u)?;
+                vec![Insn::mov(dst, base), Insn::add(dst, by), Insn::sub(dst, by)]
+            }
+            // Addresses are such as this instruction leaves them.
+            10 => vec![Insn::addr_space_cast(dst, base, 0, 1)],
             _ => {
                 let by = self.u.int_in_range(-room.below..=room.above)?;
                 let insns = if self.u.arbitrary()? {
@@ -288,7 +303,7 @@ impl Maker<'_, '_> {
         let Value::Pointer(room) = self.state.word(off) else { return Ok(()) };
         let (dst, other) = (self.target()?, self.any_register()?);
         let pinned = self.state.is_pinned_word(off);
-        match self.u.int_in_range(0..=9)? {
+        match self.u.int_in_range(0..=10)? {
             // Half of the word is an address, too.
             0 => self.push(Insn::load(Size::W, dst, Reg::R10, off)),
             // A part is written again as it was: the word stays a pointer.
@@ -327,7 +342,8 @@ impl Maker<'_, '_> {
                     self.state.set_word(off, value);
                 }
             }
-            6 if self.plan.knobs.atomics && !pinned => self.exchange(off)?,
+            6 if self.plan.knobs.helpers && !pinned => return self.task_name(off),
+            8 if self.plan.knobs.atomics && !pinned => self.exchange(off)?,
             7 if self.plan.knobs.atomics && !pinned && dst != Reg::R10 => {
                 self.push(Insn::mov(dst, 0));
                 self.push(Insn::atomic_fetch_add(Width::W64, Reg::R10, off, dst));

@@ -1,11 +1,11 @@
 //! Packet bytes, behind a check against the packet's end in one of the forms that compilers write.
 
 use arbitrary::Result;
-use softbpf::insn::{Condition, Insn, Reg, Size, Width};
+use softbpf::insn::{Condition, Insn, PacketOffset, Reg, Size, Width};
 
 use super::Input;
 use super::maker::Maker;
-use super::state::Room;
+use super::state::{Room, Value};
 
 /// A comparison of `data + n` with `data_end`: whether the first is on the left, the condition, and whether the packet
 /// is long enough where it holds.
@@ -26,6 +26,9 @@ impl Maker<'_, '_> {
         let len = bytes.len() as i32;
         if !self.has_context() {
             return self.access();
+        }
+        if self.chance(1, 6)? && !self.state.is_pinned(Reg::R6) {
+            return self.legacy_load();
         }
         let data = self.target()?;
         let end = self.target_but(&[data])?;
@@ -83,5 +86,26 @@ impl Maker<'_, '_> {
         self.place(outside);
         self.state.join(&short);
         Ok(())
+    }
+
+    /// A legacy load, which ends the function outside the packet: mostly it is inside.
+    fn legacy_load(&mut self) -> Result<()> {
+        let Input::Packet(bytes) = self.plan.input else { return Ok(()) };
+        let size = *self.u.choose(&[Size::B, Size::H, Size::W])?;
+        let last = bytes.len() as i32 - size.bytes() as i32;
+        self.context(Reg::R6)?;
+        let far = [last + 1, -1, -0x10_0000, -0x20_0000 + last, i32::MIN];
+        let at = if last < 0 || self.chance(1, 8)? { *self.u.choose(&far)? } else { self.u.int_in_range(0..=last)? };
+        let offset = if self.u.arbitrary()? {
+            PacketOffset::Abs(at)
+        } else {
+            let reg = self.target_but(&[Reg::R6])?;
+            let part = self.u.int_in_range(-4..=4)?;
+            self.push(Insn::mov(reg, at.wrapping_sub(part)));
+            PacketOffset::Ind(reg, part)
+        };
+        self.push(Insn::LoadPacket { size, offset });
+        self.state.after_helper(Value::Number);
+        self.reveal(Reg::R0)
     }
 }

@@ -227,7 +227,8 @@ impl State {
         }
     }
 
-    fn clear_words(&mut self, off: i16, bytes: i16) {
+    /// Some bytes of the stack are written.
+    pub(super) fn clear_words(&mut self, off: i16, bytes: i16) {
         self.words.retain(|&word, _| word.saturating_add(8) <= off || word >= off.saturating_add(bytes));
     }
 
