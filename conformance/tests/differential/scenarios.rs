@@ -18,7 +18,7 @@ use super::faults::Fault;
 use super::scenario_faults::FAULTS;
 
 /// Scenarios of a run of the tests, unless `SOFTBPF_PROGRAMS` says otherwise.
-const SCENARIOS: u64 = 20_000;
+const SCENARIOS: u64 = 10_000;
 
 /// Scenarios within which every planted fault must be found.
 const FAULT_SCENARIOS: u64 = 4_000;

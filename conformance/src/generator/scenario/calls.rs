@@ -6,7 +6,6 @@ use softbpf::insn::{Callee, Condition, Imm64, Insn, Reg, Size, Width};
 use super::link::{Label, Piece};
 use super::maker::{MAX_COST, Maker, Plan};
 use super::state::{Room, Value};
-use crate::generator::values;
 
 /// Frames under that of the entry program.
 pub(super) const MAX_HEIGHT: usize = 7;
@@ -288,8 +287,10 @@ impl Maker<'_, '_> {
         let by = self.address_register(0)?;
         match self.u.int_in_range(0..=1)? {
             0 if self.hostile(4)? => {
-                let insn = values::load(self.u, by)?;
-                self.push(insn);
+                // Not a number that any helper has: what helpers do with anything at all is not to be found out here.
+                let number = self.u.arbitrary::<u64>()? | 1 << 33;
+                let target = *self.u.choose(&[number, 0, 0x7fff_ffff, 0xff_0001, u64::MAX, 1 << 32])?;
+                self.push(Insn::load_imm64(by, target));
             }
             1 if self.hostile(4)? => {
                 let exit = self.exit;
