@@ -10,7 +10,8 @@ use std::time::Instant;
 use softbpf::codec::Code;
 use softbpf::insn::{Callee, Imm64, Insn, PacketOffset};
 use softbpf_conformance::engines;
-use softbpf_conformance::generator::scenario::{PROGRAMS, Scenario, ScenarioKnobs};
+use softbpf_conformance::generator::scenario::{Callbacks, PROGRAMS, Scenario, ScenarioKnobs};
+use softbpf_conformance::model::helpers::{LOOP, TAIL_CALL};
 use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model, on_model_with};
 use softbpf_conformance::model::{Problem, Setup, StopKind};
 
@@ -280,6 +281,47 @@ fn scenarios_cover_every_operation() {
     // A cast, may_goto, packet loads; ten helpers and three numbers that none has, other calls; eight maps and one that
     // there is not, and the other 64-bit immediates.
     assert_eq!(further.len(), 1 + 1 + 6 + 10 + 3 + 3 + 9 + 4, "{further:?}");
+}
+
+/// Whether an instruction is one of those asked for.
+type IsSuch = fn(&Insn) -> bool;
+
+/// Whether any of the first scenarios with these knobs has such an instruction.
+fn has(knobs: ScenarioKnobs, is_such: IsSuch) -> bool {
+    let scenarios = (0..300).map(|seed| Scenario::from_seed(seed, &knobs));
+    scenarios.flat_map(|scenario| scenario.programs).any(|code| code.insns().iter().any(is_such))
+}
+
+#[test]
+fn a_knob_that_is_off_leaves_its_instructions_out() {
+    let all = ScenarioKnobs { callbacks: Callbacks::Loop, ..ScenarioKnobs::ALL };
+    let rows: [(ScenarioKnobs, IsSuch); 8] = [
+        (ScenarioKnobs { loops: false, ..all }, |insn| insn.jump_offset().is_some_and(|off| off < 0)),
+        (ScenarioKnobs { loops: false, ..all }, |insn| matches!(insn, Insn::MayGoto { .. })),
+        (ScenarioKnobs { calls: false, ..all }, |insn| matches!(insn, Insn::Call(Callee::Local(_)))),
+        (ScenarioKnobs { helpers: false, ..all }, |insn| matches!(insn, Insn::Call(Callee::Helper(1..=3)))),
+        (ScenarioKnobs { tail_calls: false, ..all }, |insn| *insn == Insn::Call(Callee::Helper(TAIL_CALL))),
+        (ScenarioKnobs { atomics: false, ..all }, |insn| matches!(insn, Insn::Atomic { .. })),
+        (ScenarioKnobs { packets: false, ..all }, |insn| matches!(insn, Insn::LoadPacket { .. })),
+        (ScenarioKnobs { callbacks: Callbacks::None, ..all }, |insn| *insn == Insn::Call(Callee::Helper(LOOP))),
+    ];
+    for (index, (knobs, is_such)) in rows.into_iter().enumerate() {
+        assert!(has(all, is_such) && !has(knobs, is_such), "row {index}");
+    }
+}
+
+/// A pointer that was written over and a key that is none are enough to stop a program now and then.
+#[test]
+fn programs_that_are_not_hostile_return() {
+    let knobs = ScenarioKnobs { hostile: false, ..ScenarioKnobs::ALL };
+    let (mut setups, mut statistics) = (Setups::default(), Statistics::default());
+    for seed in 0..1_000 {
+        let scenario = Scenario::from_seed(seed, &knobs);
+        let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
+        statistics.add(&on_model(&scenario, &setup));
+    }
+    let _ = writeln!(std::io::stderr(), "not hostile: {statistics}");
+    assert!(statistics.returned * 20 > statistics.runs * 19, "{statistics}");
 }
 
 #[test]

@@ -65,16 +65,19 @@ pub(super) struct Function {
     pub(super) cost: u64,
 }
 
-/// Makes a function.
+/// Makes a function; `chain` says how many stand below it in a chain of calls.
 pub(super) fn make(
     u: &mut Unstructured<'_>,
     plan: Plan<'_>,
     labels: &mut usize,
     functions: &[Function],
     role: Role,
-    chained: bool,
+    chain: Option<usize>,
 ) -> Result<(Function, Vec<Piece>)> {
-    let arguments = arguments(u, plan, role)?;
+    // What a chain hands down is made anew in each of its functions, and the context cannot be.
+    let context = plan.knobs.tail_calls && chain.is_none();
+    let chained = chain.is_some_and(|below| below > 0);
+    let arguments = arguments(u, context, role)?;
     let mut maker = Maker::new(u, plan, labels, functions);
     if !chained {
         maker.most_height = FUNCTION_HEIGHT;
@@ -92,6 +95,7 @@ pub(super) fn make(
         );
     }
     let returns = maker.keep_returned(&arguments)?;
+    maker.returns_pointer = matches!(returns.0, Return::Argument(_));
     if role == Role::Recursive {
         maker.push(Insn::mov(Reg::R6, Reg::R1));
         maker.state.pin(Reg::R6);
@@ -120,7 +124,7 @@ pub(super) fn make(
     Ok((function, maker.pieces))
 }
 
-fn arguments(u: &mut Unstructured<'_>, plan: Plan<'_>, role: Role) -> Result<Vec<Argument>> {
+fn arguments(u: &mut Unstructured<'_>, context: bool, role: Role) -> Result<Vec<Argument>> {
     let pointer = |u: &mut Unstructured<'_>| -> Result<Argument> {
         let room = Room { writable: u.ratio(3, 4)?, ..Room::new(u.int_in_range(1..=24)?) };
         Ok(Argument::Pointer(room))
@@ -139,7 +143,7 @@ fn arguments(u: &mut Unstructured<'_>, plan: Plan<'_>, role: Role) -> Result<Vec
         arguments.push(match u.int_in_range(0..=4)? {
             0 => Argument::Number,
             1 => Argument::Small(u.int_in_range(0..=15)?),
-            2 if plan.knobs.tail_calls => Argument::Pointer(Room { writable: false, context: true, ..Room::new(1) }),
+            2 if context => Argument::Pointer(Room { writable: false, context: true, ..Room::new(1) }),
             _ => pointer(u)?,
         });
     }

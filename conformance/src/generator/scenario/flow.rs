@@ -76,11 +76,12 @@ impl Maker<'_, '_> {
                 self.push_to(insn, self.exit);
             }
             (1 | 2, Some(end)) => self.jump_if(end)?,
-            _ => {
+            (_, _) if self.plan.knobs.loops => {
                 let label = self.label();
                 self.push_to(Insn::MayGoto { off: 0 }, label);
                 self.place(label);
             }
+            (_, _) => {}
         }
         Ok(())
     }

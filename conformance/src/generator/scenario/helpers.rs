@@ -221,7 +221,7 @@ impl Maker<'_, '_> {
 
     /// Goes on in another program, or behind the call.
     pub(super) fn tail_call(&mut self) -> Result<()> {
-        if !self.has_context() && !self.hostile(20)? {
+        if self.returns_pointer || !self.has_context() && !self.hostile(20)? {
             return self.access();
         }
         self.context(Reg::R1)?;

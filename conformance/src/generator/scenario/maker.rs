@@ -78,6 +78,8 @@ pub(super) struct Maker<'m, 'a> {
     pub(super) height: usize,
     /// And may need.
     pub(super) most_height: usize,
+    /// The caller counts on what the function returns, so that nothing else may return in its place.
+    pub(super) returns_pointer: bool,
     nesting: usize,
     kinds: Vec<Kind>,
     body: Body<'static>,
@@ -127,6 +129,7 @@ impl<'m, 'a> Maker<'m, 'a> {
             cost: 0,
             height: 0,
             most_height: MAX_HEIGHT,
+            returns_pointer: false,
             nesting: 0,
             kinds: kinds.collect(),
             body: Body::new(&PLAIN),

@@ -243,6 +243,7 @@ impl Maker<'_, '_> {
                 let off = self.free_word()?;
                 let offset = i32::from(off);
                 // Spilled through a copy of the frame pointer.
+                self.state.set_word(off, Value::Pointer(room));
                 vec![
                     Insn::mov(other, Reg::R10),
                     Insn::add(other, offset - 4),

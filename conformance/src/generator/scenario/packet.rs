@@ -27,7 +27,7 @@ impl Maker<'_, '_> {
         if !self.has_context() {
             return self.access();
         }
-        if self.chance(1, 6)? && !self.state.is_pinned(Reg::R6) {
+        if self.chance(1, 6)? && !self.state.is_pinned(Reg::R6) && !self.returns_pointer {
             return self.legacy_load();
         }
         let data = self.target()?;

@@ -21,19 +21,19 @@ pub(super) fn make(u: &mut Unstructured<'_>, knobs: &ScenarioKnobs, number: u32,
     let mut labels = 0;
     let mut functions: Vec<Function> = Vec::new();
     let mut bodies: Vec<Vec<Piece>> = Vec::new();
-    let mut add = |u: &mut Unstructured<'_>, functions: &mut Vec<Function>, labels: &mut usize, role, chained| {
-        let (function, body) = calls::make(u, plan, labels, functions, role, chained)?;
+    let mut add = |u: &mut Unstructured<'_>, functions: &mut Vec<Function>, labels: &mut usize, role, chain| {
+        let (function, body) = calls::make(u, plan, labels, functions, role, chain)?;
         functions.push(function);
         bodies.push(body);
         Ok::<(), arbitrary::Error>(())
     };
     if knobs.callbacks > Callbacks::None {
-        add(u, &mut functions, &mut labels, Role::Round, false)?;
+        add(u, &mut functions, &mut labels, Role::Round, None)?;
     }
     if knobs.callbacks == Callbacks::All {
         let array = &maps[layout::ARRAY as usize];
         let role = Role::Element { key: array.key_size as i32, value: array.value_size as i32 };
-        add(u, &mut functions, &mut labels, role, false)?;
+        add(u, &mut functions, &mut labels, role, None)?;
     }
     if knobs.calls {
         let chained = u.ratio(1, 10)?;
@@ -41,7 +41,7 @@ pub(super) fn make(u: &mut Unstructured<'_>, knobs: &ScenarioKnobs, number: u32,
         let count = if chained { deepest } else { u.int_in_range(1..=3)? };
         for index in 0..count {
             let role = if !chained && u.ratio(1, 4)? { Role::Recursive } else { Role::Plain };
-            add(u, &mut functions, &mut labels, role, chained && index > 0)?;
+            add(u, &mut functions, &mut labels, role, chained.then_some(index))?;
         }
         if chained && let Some(last) = functions.pop() {
             // Calls of the others would be too deep, or not deep at all.
