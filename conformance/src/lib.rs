@@ -38,15 +38,17 @@ pub type MakeEngine = fn() -> Box<dyn Engine>;
 
 /// The engines that work on this machine, the JIT in each of its configurations. A test runs on all of them.
 pub fn engines() -> Vec<MakeEngine> {
-    const NAMES: [&str; 4] = ["interpreter", "jit", "jit-unproved", "jit-baseline"];
-    NAMES.into_iter().filter_map(|name| engine_named(name).ok()).collect()
+    ENGINES.into_iter().filter_map(|name| engine_named(name).ok()).collect()
 }
+
+/// Names of the engines.
+pub const ENGINES: [&str; 4] = ["interpreter", "jit", "jit-unproved", "jit-baseline"];
 
 /// An engine that there is not, or not here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownEngine {
     /// No engine has this name.
-    #[error("there is no engine {0:?}; there are interpreter and jit")]
+    #[error("there is no engine {0:?}; there are {names} and auto", names = ENGINES.join(", "))]
     Name(String),
     /// The JIT does not work on this machine.
     #[error(transparent)]
@@ -54,7 +56,8 @@ pub enum UnknownEngine {
 }
 
 /// The engine with this name: `interpreter`, `jit`, `jit-unproved` (which checks every access but those of the stack at
-/// constant offsets) or `jit-baseline` (which uses no instruction that not every x86-64 has).
+/// constant offsets) or `jit-baseline` (which uses no instruction that not every x86-64 has); or for `auto`, the JIT where
+/// it works, and else the interpreter.
 ///
 /// # Errors
 /// There is none, or it does not work on this machine.
@@ -64,6 +67,7 @@ pub fn engine_named(name: &str) -> Result<MakeEngine, UnknownEngine> {
     }
     let make: MakeEngine = match name {
         "interpreter" => return Ok(|| Box::new(Interpreter::new())),
+        "auto" => return Ok(|| jit(softbpf_jit::Config::default())),
         "jit" => || jit(softbpf_jit::Config::default()),
         "jit-unproved" => || jit(softbpf_jit::Config { proofs: false, ..softbpf_jit::Config::default() }),
         "jit-baseline" => || jit(softbpf_jit::Config { extensions: false, ..softbpf_jit::Config::default() }),

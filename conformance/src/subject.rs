@@ -103,12 +103,19 @@ pub trait Subject {
 #[derive(Debug)]
 pub struct EngineSubject {
     make: MakeEngine,
+    name: Option<&'static str>,
 }
 
 impl EngineSubject {
     /// Runs cases on engines made by `make`, a new one for each.
     pub fn new(make: MakeEngine) -> EngineSubject {
-        EngineSubject { make }
+        EngineSubject { make, name: None }
+    }
+
+    /// The same under another name than the engine's own, which its configurations share.
+    #[must_use]
+    pub fn with_name(self, name: &'static str) -> EngineSubject {
+        EngineSubject { name: Some(name), ..self }
     }
 
     fn machine(&self, case: &Case) -> Result<Machine, Answer> {
@@ -133,7 +140,7 @@ impl EngineSubject {
 
 impl Subject for EngineSubject {
     fn name(&self) -> String {
-        (self.make)().name().to_owned()
+        self.name.unwrap_or_else(|| (self.make)().name()).to_owned()
     }
 
     fn run(&mut self, case: &Case) -> Answer {

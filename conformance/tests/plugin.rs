@@ -44,7 +44,8 @@ fn errors_are_said() {
     assert_eq!(error(&["--frob"], LOAD), "unknown option --frob");
     assert_eq!(error(&["00", "01"], LOAD), "one argument too many: \"01\"");
     assert_eq!(error(&["--engine"], LOAD), "--engine needs a value");
-    assert_eq!(error(&["--engine", "warp"], LOAD), "there is no engine \"warp\"; there are interpreter and jit");
+    let names = "interpreter, jit, jit-unproved, jit-baseline and auto";
+    assert_eq!(error(&["--engine", "warp"], LOAD), format!("there is no engine \"warp\"; there are {names}"));
     assert!(error(&["--elf"], "00").contains("ELF"), "{}", error(&["--elf"], "00"));
 }
 

@@ -12,7 +12,13 @@ pub(crate) enum EngineSet {
     Interpreter,
     /// Machine code
     Jit,
-    /// Every engine that works on this machine
+    /// Machine code with every access of memory checked, but those of the stack at constant offsets
+    JitUnproved,
+    /// Machine code of instructions that every x86-64 has
+    JitBaseline,
+    /// Machine code where there is a JIT, else the interpreter
+    Auto,
+    /// Every engine that works on this machine, the JIT in each of its configurations
     All,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct RunArgs {
     /// Make a helper, by name or number, return a constant
     #[arg(long = "mock", value_name = "HELPER=VALUE", help_heading = "World")]
     pub(crate) mocks: Vec<MockSpec>,
-    /// What runs the program
+    /// What runs the program; under --trace and --strict always the interpreter
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) engine: EngineChoice,
     /// Most instructions of one run

@@ -18,7 +18,7 @@ use softbpf_conformance::plugin::{Plugin, PluginError};
 use softbpf_conformance::report::{self, Report};
 use softbpf_conformance::subject::{EngineSubject, Subject};
 use softbpf_conformance::suite::Suite;
-use softbpf_conformance::{engine_named, engines};
+use softbpf_conformance::{ENGINES, engine_named};
 
 use crate::args::{ConformArgs, EngineSet, OracleChoice};
 use crate::error::CliError;
@@ -107,12 +107,19 @@ fn plugin(args: &ConformArgs, path: &Path) -> Result<Plugin, CliError> {
 }
 
 fn engine_subjects(set: EngineSet) -> Result<Vec<Box<dyn Subject>>, CliError> {
-    let makers = match set {
-        EngineSet::Interpreter => vec![engine_named("interpreter")?],
-        EngineSet::Jit => vec![engine_named("jit")?],
-        EngineSet::All => engines(),
+    let one = match set {
+        EngineSet::Interpreter => "interpreter",
+        EngineSet::Jit => "jit",
+        EngineSet::JitUnproved => "jit-unproved",
+        EngineSet::JitBaseline => "jit-baseline",
+        EngineSet::Auto => return Ok(vec![Box::new(EngineSubject::new(engine_named("auto")?))]),
+        EngineSet::All => return Ok(ENGINES.iter().filter_map(|name| subject(name).ok()).collect()),
     };
-    Ok(makers.into_iter().map(|make| Box::new(EngineSubject::new(make)) as Box<dyn Subject>).collect())
+    Ok(vec![subject(one)?])
+}
+
+fn subject(engine: &'static str) -> Result<Box<dyn Subject>, CliError> {
+    Ok(Box::new(EngineSubject::new(engine_named(engine)?).with_name(engine)))
 }
 
 fn oracle(choice: OracleChoice) -> Result<Box<dyn Subject>, CliError> {

@@ -460,14 +460,6 @@ fn worlds() {
     "#]],
     );
     check_kprobe(
-        &["--engine", "jit"],
-        expect![[r#"
-        --- standard error
-        error: this version of softbpf has no JIT yet; use the interpreter
-        --- status 2
-    "#]],
-    );
-    check_kprobe(
         &["--repeat", "0"],
         expect![[r#"
         --- standard error

@@ -340,3 +340,19 @@ fn groups_are_left_out() {
     "#]]
     .assert_eq(&three("plugin-groups", &args));
 }
+
+#[test]
+fn engines_are_named_by_configuration() {
+    let subjects = |engine| {
+        let text = stdout(&["conform", "--match", "tail_call", "--json", "--engine", engine]);
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("\"subject\": "));
+        names.map(|name| name.trim_matches([',', '"']).to_owned()).collect::<Vec<String>>()
+    };
+    let there = softbpf_jit::engine().is_ok();
+    let jits: &[&str] = if there { &["jit", "jit-unproved", "jit-baseline"] } else { &[] };
+    assert_eq!(subjects("all"), [&["interpreter"], jits].concat());
+    assert_eq!(subjects("auto"), [if there { "jit" } else { "interpreter" }]);
+    for name in jits {
+        assert_eq!(subjects(name), [*name]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::{check, check_file, stdout, transcript, with_input};
+use crate::{check, check_file, softbpf, stdout, transcript, with_input};
 
 /// An Ethernet, IPv4 and TCP header; the flags say SYN and the port is 80.
 const SYN: &str = "001122334455 66778899aabb 0800 \
@@ -451,7 +451,7 @@ fn a_trace_shows_changed_registers() {
 #[test]
 fn json_says_the_same() {
     check(
-        &["run", "tailcall.bpf.o", "open_enter", "--cpus", "1", "--json"],
+        &["run", "tailcall.bpf.o", "open_enter", "--cpus", "1", "--engine", "interpreter", "--json"],
         expect![[r#"
             {
               "program": "open_enter",
@@ -566,7 +566,7 @@ fn json_says_the_same() {
             {
               "program": "past_map_value",
               "type": "kprobe",
-              "engine": "interpreter",
+              "engine": "jit",
               "return": null,
               "meaning": null,
               "trap": {
@@ -664,4 +664,30 @@ fn the_engine_can_be_chosen() {
         instructions  2
     "#]],
     );
+}
+
+#[test]
+fn the_engine_that_ran_is_named() {
+    let engine = |more: &[&str]| {
+        let text = stdout(&[&["run", "tailcall.bpf.o", "open_enter", "--json"], more].concat());
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("\"engine\": ")).unwrap();
+        line.trim_end_matches(',').trim_matches('"').to_owned()
+    };
+    let jit = softbpf_jit::engine();
+    let auto = if jit.is_ok() { "jit" } else { "interpreter" };
+    assert_eq!(engine(&["--engine", "interpreter"]), "interpreter");
+    assert_eq!(engine(&[]), auto);
+    assert_eq!(engine(&["--engine", "auto"]), auto);
+    match jit {
+        Ok(_) => {
+            assert_eq!(engine(&["--engine", "jit"]), "jit");
+            assert_eq!(engine(&["--engine", "jit", "--trace"]), "interpreter");
+            assert_eq!(engine(&["--engine", "jit", "--strict"]), "interpreter");
+        }
+        Err(error) => {
+            let args = ["run", "tailcall.bpf.o", "open_enter", "--engine", "jit"];
+            let said = transcript(&softbpf(&args).output().unwrap());
+            assert_eq!(said, format!("--- standard error\nerror: {error}\n--- status 2\n"));
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use std::io::{Read, Write as _};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bpf-conformance-plugin [\"hex memory\"] [--engine interpreter|jit] [--program HEX] [--elf]
+const USAGE: &str =
+    "usage: bpf-conformance-plugin [\"hex memory\"] [--engine interpreter|jit|auto] [--program HEX] [--elf]
 
 Runs a BPF program and prints r0 in hex. The program comes as hex bytes on standard input, or behind --program; with
 --elf they are the bytes of an ELF file. r1 is the address of the memory and r2 its length, or both 0 without memory.

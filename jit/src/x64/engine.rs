@@ -41,6 +41,8 @@ pub(crate) struct Jit {
     /// [`softbpf::memory::Memory::generation`] that the windows are true for.
     generation: u64,
     pub(super) interpreter: Interpreter,
+    /// The interpreter executed all of the last run.
+    interpreted: bool,
 }
 
 impl Jit {
@@ -59,6 +61,7 @@ impl Jit {
             fleeting: Vec::new(),
             generation: 0,
             interpreter: Interpreter::new(),
+            interpreted: false,
         })
     }
 
@@ -215,21 +218,26 @@ fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run
 }
 
 impl Engine for Jit {
+    /// Behind a run that the interpreter executed, the interpreter's.
     fn name(&self) -> &'static str {
-        "jit"
+        if self.interpreted { self.interpreter.name() } else { "jit" }
     }
 
     /// With a hook, or where uninitialised bytes are tracked, the interpreter runs: they look at every instruction, or at every store.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
         let view = machine.memory.view();
-        if hook.is_some() || view.tracking() || !view.is_full_size() {
+        self.interpreted = hook.is_some() || view.tracking() || !view.is_full_size();
+        if self.interpreted {
             return self.interpreter.run(machine, entry, hook);
         }
         self.check_machine(machine, entry.program);
         self.start_run(machine);
         match self.compiled(machine, entry.program, entry.args[0]).map(Compiled::entry) {
             Some(code) => self.execute(machine, entry, code),
-            None => self.interpreter.run(machine, entry, hook),
+            None => {
+                self.interpreted = true;
+                self.interpreter.run(machine, entry, hook)
+            }
         }
     }
 }
