@@ -4,23 +4,27 @@ use std::io::Write as _;
 
 use softbpf::Object;
 use softbpf::helpers::table;
+use softbpf::insn::Insn;
 use softbpf::program::Program;
 use softbpf::program_type::ProgramType;
 use softbpf::text::listing::{Listing, ListingSection, ListingSymbol, SymbolKind};
-use softbpf::text::llvm::Spelling;
-use softbpf::text::xlated::{Names, SourceLine, Xlated};
+use softbpf::text::llvm::{self, Spelling};
+use softbpf::text::xlated::{self, Names, SourceLine, Xlated};
 
 use crate::args::{Cpu, DisasmArgs, Style};
 use crate::elf;
 use crate::error::CliError;
 use crate::input::{self, Format, Input};
+use crate::jited;
 use crate::json;
 use crate::output::{Output, Status};
 use crate::signature::signature;
 
 pub(crate) fn command(args: &DisasmArgs, output: &mut Output) -> Result<Status, CliError> {
     let input = input::object(&args.object, ProgramType::Unspec, Vec::new())?;
-    if args.json {
+    if args.jited {
+        jited::show(&input, args, output)?;
+    } else if args.json {
         let programs = programs(&input.object, args.program.as_deref())?;
         json::disasm(&programs, &MapNames::of(&input.object), args, &mut output.out)?;
     } else if args.style == Style::Xlated {
@@ -33,8 +37,16 @@ pub(crate) fn command(args: &DisasmArgs, output: &mut Output) -> Result<Status, 
     Ok(Status::Done)
 }
 
+/// An instruction in the style that is wanted.
+pub(crate) fn text(insn: &Insn, names: &MapNames<'_>, args: &DisasmArgs) -> String {
+    match args.style {
+        Style::Llvm => llvm::text(insn, spelling(args.mcpu)).to_string(),
+        Style::Xlated => xlated::text(insn, names).to_string(),
+    }
+}
+
 /// Whose registers the CPU version stands for.
-pub(crate) fn spelling(mcpu: Cpu) -> Spelling {
+fn spelling(mcpu: Cpu) -> Spelling {
     match mcpu {
         Cpu::Generic | Cpu::V1 | Cpu::V2 => Spelling::Objdump,
         Cpu::V3 | Cpu::V4 => Spelling::ObjdumpAlu32,

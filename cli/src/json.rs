@@ -9,10 +9,10 @@ use softbpf::Object;
 use softbpf::map_spec::MapSpec;
 use softbpf::outcome::Trap;
 use softbpf::program::{Program, ProgramInfo};
-use softbpf::text::{llvm, xlated};
 
-use crate::args::{DisasmArgs, Style};
-use crate::disasm::{MapNames, spelling};
+use crate::args::DisasmArgs;
+use crate::disasm::{MapNames, text};
+use crate::jited::{Jited, Machine as X86};
 use crate::render;
 use crate::run::{Element, MapDump, Recorded, Report, Value};
 use crate::show;
@@ -194,12 +194,8 @@ pub(crate) fn disasm(
 ) -> io::Result<()> {
     let program = |program: &Program| {
         let insns = program.code().iter().map(|(slot, insn)| {
-            let text = match args.style {
-                Style::Llvm => llvm::text(insn, spelling(args.mcpu)).to_string(),
-                Style::Xlated => xlated::text(insn, names).to_string(),
-            };
             let bytes = softbpf::codec::encode_one(insn).map(|bytes| hex(&bytes)).ok();
-            json!({ "slot": slot, "bytes": bytes, "text": text })
+            json!({ "slot": slot, "bytes": bytes, "text": text(insn, names, args) })
         });
         let functions =
             program.functions().iter().map(|function| json!({ "name": &*function.name, "slot": function.slots.start }));
@@ -208,6 +204,37 @@ pub(crate) fn disasm(
             "section": program.section(),
             "functions": functions.collect::<Vec<_>>(),
             "instructions": insns.collect::<Vec<_>>(),
+        })
+    };
+    write(&programs.iter().map(program).collect(), out)
+}
+
+pub(crate) fn jited(programs: &[Jited], out: &mut dyn Write) -> io::Result<()> {
+    let code = |lines: &[X86]| {
+        let line = |line: &X86| json!({ "offset": line.offset, "label": line.label, "bytes": hex(&line.bytes), "text": line.text });
+        lines.iter().map(line).collect::<Vec<_>>()
+    };
+    let program = |program: &Jited| {
+        let insns = program.insns.iter().map(|insn| {
+            let access = insn.access.as_ref().map(|access| {
+                let offsets = access.offsets.as_ref();
+                json!({
+                    "check": access.check.name(),
+                    "object": access.object,
+                    "first": offsets.map(|offsets| *offsets.start()),
+                    "last": offsets.map(|offsets| *offsets.end()),
+                })
+            });
+            json!({ "slot": insn.slot, "text": insn.text, "access": access, "code": code(&insn.code) })
+        });
+        let totals = &program.totals;
+        json!({
+            "program": program.name,
+            "section": program.section,
+            "code_bytes": totals.bytes,
+            "accesses": { "proved": totals.proved, "object": totals.object, "window": totals.window },
+            "instructions": insns.collect::<Vec<_>>(),
+            "behind": code(&program.behind),
         })
     };
     write(&programs.iter().map(program).collect(), out)

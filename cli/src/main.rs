@@ -13,6 +13,7 @@ mod disasm;
 mod elf;
 mod error;
 mod input;
+mod jited;
 mod json;
 mod literal;
 mod output;

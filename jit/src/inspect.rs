@@ -16,6 +16,17 @@ pub struct Compilation {
     pub code: Vec<u8>,
     /// One entry for each instruction, in order.
     pub insns: Vec<CompiledInsn>,
+    /// What can be called, in order.
+    pub functions: Vec<CompiledFunction>,
+}
+
+/// The entry of a function: code that opens a stack frame, calls the function's code, and closes the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompiledFunction {
+    /// Index of the function's first instruction.
+    pub index: usize,
+    /// Where the entry begins in [`Compilation::code`].
+    pub entry: usize,
 }
 
 /// The code of one instruction.
@@ -23,14 +34,16 @@ pub struct Compilation {
 pub struct CompiledInsn {
     /// Its bytes in [`Compilation::code`].
     pub code: Range<usize>,
-    /// How its access of memory is made safe; `None` for other instructions, and for accesses of which nothing is known:
-    /// they pass a window, or the bitmaps.
+    /// How its access of memory is made safe; `None` for other instructions, and for accesses that the bitmaps decide
+    /// about every time because there is no room for a window.
     pub note: Option<Note>,
 }
 
-/// What is known of an access of memory.
+/// How an access of memory is made safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
+    /// It is compared with a window: addresses that were found open before.
+    Window,
     /// It is likely in this object, and compared with its limits.
     Likely(Region),
     /// It is in this object, at an offset from `first` to `last`: no check.
@@ -51,4 +64,10 @@ pub enum Note {
 pub fn inspect(machine: &mut Machine, program: &str, config: Config) -> Result<Option<Compilation>, RunError> {
     let id = machine.find_program(program)?;
     Ok(crate::backend_inspect(machine, id, config))
+}
+
+/// What compiled code finds at this displacement from `r12`: the name of a cell, of a window, or of a routine that all
+/// code shares. `None` for other displacements, and where there is no JIT.
+pub fn cell_name(displacement: i64) -> Option<String> {
+    crate::backend_cell_name(i32::try_from(displacement).ok()?)
 }

@@ -69,9 +69,14 @@ pub fn engine_with(_config: Config) -> Result<Box<dyn Engine>, Unavailable> {
 }
 
 #[cfg(all(target_arch = "x86_64", unix))]
-use x64::inspect as backend_inspect;
+use x64::{cell_name as backend_cell_name, inspect as backend_inspect};
 
 #[cfg(not(all(target_arch = "x86_64", unix)))]
 fn backend_inspect(_: &mut softbpf::Machine, _: softbpf::engine::ProgramId, _: Config) -> Option<inspect::Compilation> {
+    None
+}
+
+#[cfg(not(all(target_arch = "x86_64", unix)))]
+fn backend_cell_name(_: i32) -> Option<String> {
     None
 }

@@ -94,6 +94,20 @@ pub(crate) struct DisasmArgs {
     /// List programs with their subprograms and references resolved, not sections
     #[arg(long)]
     pub(crate) linked: bool,
+    /// Show the machine code that the JIT makes of each instruction, and how it makes accesses of memory safe
+    ///
+    /// Registers r0 to r10 are in rax, rdi, rsi, rdx, rcx, r8, rbx, r13, r14, r15 and rbp. The machine's r9 counts
+    /// instructions down, r10 is the address of guest memory, r11 is scratch, and r12 points to what the code shares with
+    /// the engine. Behind the instructions come the entries of functions, and stubs for what is rare. Side by side on a
+    /// terminal of at least 100 columns, else one under the other.
+    #[arg(long, conflicts_with = "linked")]
+    pub(crate) jited: bool,
+    /// With --jited, prove nothing: every access is checked but those of the stack at constant offsets
+    #[arg(long, requires = "jited")]
+    pub(crate) no_proofs: bool,
+    /// With --jited, use only instructions that every x86-64 has
+    #[arg(long, requires = "jited")]
+    pub(crate) baseline: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

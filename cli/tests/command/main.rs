@@ -6,6 +6,7 @@ mod asm;
 mod bad_input;
 mod conform;
 mod disasm;
+mod jited;
 mod run;
 mod show;
 mod streams;

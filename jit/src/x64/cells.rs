@@ -98,6 +98,9 @@ const MIDDLE: usize = 128 + offset_of!(Cells, misses);
 macro_rules! displacements {
     ($($name:ident $($field:ident).+;)*) => {
         $(pub(super) const $name: i32 = offset_of!(Cells, $($field).+) as i32 - MIDDLE as i32;)*
+
+        /// The way to each field, by displacement.
+        const FIELDS: &[(i32, &[&str])] = &[$(($name, &[$(stringify!($field)),+])),*];
     };
 }
 displacements! {
@@ -195,6 +198,36 @@ impl CellMemory {
 /// Displacement of a window from `r12`.
 pub(super) fn window_displacement(number: u32) -> i32 {
     (WINDOWS + number as usize * size_of::<Window>()) as i32 - MIDDLE as i32
+}
+
+/// What lies at a displacement from `r12`, in a word or two: `fuel`, `context.read4`, `check.write8`, `window3.len`.
+pub(crate) fn name(displacement: i32) -> Option<String> {
+    const SIZES: [&str; 4] = ["1", "2", "4", "8"];
+    let word = |start: i32, words: usize| {
+        let offset = usize::try_from(displacement.checked_sub(start)?).ok()?;
+        (offset % 8 == 0 && offset / 8 < words).then_some(offset / 8)
+    };
+    if let Some(register) = word(REGISTERS, 11) {
+        return Some(format!("r{register}"));
+    }
+    if let Some(word) = word(OBJECTS, 18) {
+        let object = ["context", "packet"][word / 9];
+        return Some(match word % 9 {
+            0 => format!("{object}.start"),
+            limit => format!("{object}.{}{}", ["read", "write"][(limit - 1) / 4], SIZES[(limit - 1) % 4]),
+        });
+    }
+    if let Some(check) = word(CHECK, 12) {
+        return Some(format!("check.{}{}", ["read", "write", "both"][check / 4], SIZES[check % 4]));
+    }
+    if let Some(value) = word(SCRATCH, 2) {
+        return Some(format!("scratch{value}"));
+    }
+    if let Some(word) = word(window_displacement(0), (MAPPING - WINDOWS) / 8) {
+        return Some(format!("window{}.{}", word / 2, ["start", "len"][word % 2]));
+    }
+    let (_, path) = FIELDS.iter().find(|(at, _)| *at == displacement)?;
+    path.last().map(|&field| field.to_owned())
 }
 
 /// What `r12` holds.

@@ -4,31 +4,39 @@ use softbpf::engine::ProgramId;
 use softbpf::machine::Machine;
 
 use super::code::Compiled;
-use crate::inspect::{Compilation, CompiledInsn, Note};
+use crate::inspect::{Compilation, CompiledFunction, CompiledInsn, Note};
 use crate::proof::Plan;
 
 impl Compiled {
     /// A description for people and tools.
     pub(super) fn describe(&self) -> Compilation {
-        let insns = self
-            .starts
-            .windows(2)
-            .enumerate()
-            .map(|(index, range)| CompiledInsn { code: range[0] as usize..range[1] as usize, note: self.note(index) });
+        let mut windows = vec![false; self.starts.len()];
+        for site in self.sites.iter().filter(|site| site.window.is_some()) {
+            windows[site.index as usize] = true;
+        }
+        let insns = self.starts.windows(2).enumerate().map(|(index, range)| CompiledInsn {
+            code: range[0] as usize..range[1] as usize,
+            note: self.note(index, windows[index]),
+        });
+        let functions = self.functions.iter();
         Compilation {
             address: self.memory.address(0) as u64,
             code: self.memory.bytes().to_vec(),
             insns: insns.collect(),
+            functions: functions
+                .map(|function| CompiledFunction { index: function.index as usize, entry: function.call as usize })
+                .collect(),
         }
     }
 
-    fn note(&self, index: usize) -> Option<Note> {
+    fn note(&self, index: usize, window: bool) -> Option<Note> {
         match *self.plans.get(index)? {
-            Plan::Unknown => None,
-            Plan::Likely(region) => Some(Note::Likely(region)),
             Plan::Proved(region, offsets) => {
-                Some(Note::Proved { region, first: offsets.min.into(), last: offsets.max.into() })
+                Some(Note::Proved { region, first: offsets.min, last: offsets.max })
             }
+            Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
+            Plan::Likely(region) => Some(Note::Likely(region)),
+            Plan::Unknown => None,
         }
     }
 }

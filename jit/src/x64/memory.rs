@@ -114,6 +114,7 @@ impl Compiler<'_> {
         access: impl FnOnce(&mut Self, Address),
     ) {
         let plan = self.plan(index, base, off, size);
+        self.plans[index as usize] = plan;
         if let Plan::Proved(region, offset) = plan {
             let address = self.proved(region, offset, base, off);
             return access(self, address);

@@ -33,6 +33,7 @@ struct Options {
     proofs: bool,
 }
 
+pub(crate) use cells::name as cell_name;
 pub(crate) use inspect::inspect;
 
 fn jit(config: Config) -> Result<Jit, Unavailable> {
