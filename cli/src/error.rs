@@ -60,6 +60,8 @@ pub(crate) enum CliError {
     Run(#[from] RunError),
     #[error(transparent)]
     Engine(#[from] softbpf_jit::Unavailable),
+    #[error("--perf: the interpreter has no code that perf could name")]
+    PerfOfInterpreter,
     #[error("program {program}: the JIT makes no code of it; the interpreter runs it")]
     NotCompiled { program: String },
     #[error(transparent)]

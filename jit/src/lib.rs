@@ -9,23 +9,48 @@ mod proof;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod x64;
 
+use std::path::PathBuf;
+
 use softbpf::engine::Engine;
 
 pub mod inspect;
 
 /// How to compile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Use instructions beyond the baseline of x86-64 where the machine has them.
     pub extensions: bool,
     /// Leave out checks of accesses that an analysis has proved.
     pub proofs: bool,
+    /// What `perf` is told of the code.
+    pub perf: Perf,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { extensions: true, proofs: true }
+        Config { extensions: true, proofs: true, perf: Perf::Off }
     }
+}
+
+/// What `perf` is told of the code, so that its reports name programs: each function `bpf_prog_<tag>_<name>`, as in the
+/// kernel's list of symbols, with the tag of the program. Under Linux only.
+///
+/// The files are readable for their owner only. One that is already there is written to only if it is a regular file of
+/// this process's user, and no link. What cannot be written later is left out from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Perf {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Addresses and names, in `/tmp/perf-<pid>.map`: enough for `perf report`.
+    Map,
+    /// Addresses, names, source lines and the code itself, in `jit-<pid>.dump` of this directory: for
+    /// `perf record -k mono`, `perf inject --jit` and then `perf report` and `perf annotate`. The directory must let
+    /// files be mapped as executable, by which `perf` gets to know of the file.
+    JitDump {
+        /// The directory.
+        directory: PathBuf,
+    },
 }
 
 /// Why there is no JIT.
@@ -40,12 +65,24 @@ pub enum Unavailable {
         /// What the host said.
         reason: String,
     },
+    /// The file for `perf` cannot be opened.
+    #[error("cannot write {} for perf: {reason}", path.display())]
+    Perf {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        reason: String,
+    },
+    /// `perf` is Linux's.
+    #[error("perf can be told of compiled programs only under Linux")]
+    NoPerf,
 }
 
 /// A JIT for this machine.
 ///
 /// # Errors
-/// There is none for this machine, or the host does not let it work.
+/// There is none for this machine, the host does not let it work, or a file that [`Config::perf`] asks for cannot be
+/// opened.
 pub fn engine() -> Result<Box<dyn Engine>, Unavailable> {
     engine_with(Config::default())
 }

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use softbpf::program_type::ProgramType;
 
 pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
-pub(crate) use run::{ContextArgs, EngineChoice, RunArgs, WorldArgs};
+pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, RunArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
 use crate::error::CliError;

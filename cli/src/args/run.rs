@@ -19,6 +19,15 @@ pub(crate) enum EngineChoice {
     Auto,
 }
 
+/// How perf is told of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PerfChoice {
+    /// /tmp/perf-PID.map, for perf report
+    Map,
+    /// jit-PID.dump with code and source lines, for perf record -k mono, perf inject --jit, perf annotate
+    Jitdump,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// ELF file, assembly text, raw bytecode, or - for standard input
@@ -51,6 +60,12 @@ pub(crate) struct RunArgs {
     /// What runs the program; under --trace and --strict always the interpreter
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) engine: EngineChoice,
+    /// Tell Linux's perf the names of compiled programs
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["strict", "trace"])]
+    pub(crate) perf: Option<PerfChoice>,
+    /// The folder of the jitdump file
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "perf")]
+    pub(crate) perf_dir: PathBuf,
     /// Most instructions of one run
     #[arg(long, value_name = "N", value_parser = number64)]
     pub(crate) fuel: Option<u64>,

@@ -112,7 +112,7 @@ pub(crate) fn show(input: &Input, args: &DisasmArgs, output: &mut Output) -> Res
 }
 
 fn program(vm: &mut Vm, input: &Input, name: &str, args: &DisasmArgs) -> Result<Jited, CliError> {
-    let config = Config { extensions: !args.baseline, proofs: !args.no_proofs };
+    let config = Config { extensions: !args.baseline, proofs: !args.no_proofs, ..Config::default() };
     let compilation = inspect::inspect(vm, name, config)?;
     let compilation = compilation.ok_or_else(|| CliError::NotCompiled { program: name.to_owned() })?;
     let program = input.object.program(name)?;

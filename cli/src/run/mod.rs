@@ -12,11 +12,12 @@ use softbpf::interp::Interpreter;
 use softbpf::program::ProgramInfo;
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Outcome};
+use softbpf_jit::Perf;
 
 pub(crate) use maps::{Element, MapDump, Pretty, Value};
 pub(crate) use trace::Recorded;
 
-use crate::args::{self, EngineChoice, RunArgs};
+use crate::args::{self, EngineChoice, PerfChoice, RunArgs};
 use crate::error::CliError;
 use crate::input::{self, Format, Input};
 use crate::json;
@@ -74,7 +75,7 @@ fn info(input: &mut Input, name: Option<&str>, wanted: Option<ProgramType>) -> R
 
 /// The machine before the run.
 fn machine(input: &Input, args: &RunArgs) -> Result<Machine, CliError> {
-    let mut config = Config { track_uninitialised: args.strict, engine: engine(args.engine)?, ..Config::default() };
+    let mut config = Config { track_uninitialised: args.strict, engine: engine(args)?, ..Config::default() };
     config.cpus = args.world.cpus.unwrap_or(config.cpus);
     let mut vm = Machine::with_config(&input.object, config)?;
     vm.fuel = args.fuel.unwrap_or(vm.fuel);
@@ -95,12 +96,21 @@ fn machine(input: &Input, args: &RunArgs) -> Result<Machine, CliError> {
     Ok(vm)
 }
 
-fn engine(choice: EngineChoice) -> Result<Box<dyn Engine>, CliError> {
+/// The engine that is wanted. What perf is to be told of is machine code: there, `auto` stands for the JIT.
+fn engine(args: &RunArgs) -> Result<Box<dyn Engine>, CliError> {
     let interpreter = || -> Box<dyn Engine> { Box::new(Interpreter::new()) };
-    match choice {
-        EngineChoice::Interpreter => Ok(interpreter()),
-        EngineChoice::Jit => Ok(softbpf_jit::engine()?),
-        EngineChoice::Auto => Ok(softbpf_jit::engine().unwrap_or_else(|_| interpreter())),
+    let perf = args.perf.map(|perf| match perf {
+        PerfChoice::Map => Perf::Map,
+        PerfChoice::Jitdump => Perf::JitDump { directory: args.perf_dir.clone() },
+    });
+    match (args.engine, perf) {
+        (EngineChoice::Interpreter, None) => Ok(interpreter()),
+        (EngineChoice::Interpreter, Some(_)) => Err(CliError::PerfOfInterpreter),
+        (EngineChoice::Jit, None) => Ok(softbpf_jit::engine()?),
+        (EngineChoice::Auto, None) => Ok(softbpf_jit::engine().unwrap_or_else(|_| interpreter())),
+        (EngineChoice::Jit | EngineChoice::Auto, Some(perf)) => {
+            Ok(softbpf_jit::engine_with(softbpf_jit::Config { perf, ..Default::default() })?)
+        }
     }
 }
 

@@ -460,6 +460,14 @@ fn worlds() {
     "#]],
     );
     check_kprobe(
+        &["--engine", "interpreter", "--perf", "map"],
+        expect![[r#"
+        --- standard error
+        error: --perf: the interpreter has no code that perf could name
+        --- status 2
+    "#]],
+    );
+    check_kprobe(
         &["--repeat", "0"],
         expect![[r#"
         --- standard error

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::{check, check_file, softbpf, stdout, transcript, with_input};
+use crate::{check, check_file, scratch, softbpf, stdout, transcript, with_input};
 
 /// An Ethernet, IPv4 and TCP header; the flags say SYN and the port is 80.
 const SYN: &str = "001122334455 66778899aabb 0800 \
@@ -689,5 +689,26 @@ fn the_engine_that_ran_is_named() {
             let said = transcript(&softbpf(&args).output().unwrap());
             assert_eq!(said, format!("--- standard error\nerror: {error}\n--- status 2\n"));
         }
+    }
+}
+
+#[test]
+fn perf_is_told_of_programs() {
+    let folder = scratch("perf");
+    let args = ["run", "tailcall.bpf.o", "open_enter", "--perf", "jitdump", "--perf-dir", folder.to_str().unwrap()];
+    let output = softbpf(&args).output().unwrap();
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+    if output.status.success() {
+        let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+        assert!(matches!(names[..], [name] if name.starts_with("jit-") && name.ends_with(".dump")), "{names:?}");
+    } else {
+        let why = softbpf_jit::engine_with(softbpf_jit::Config {
+            perf: softbpf_jit::Perf::JitDump { directory: folder },
+            ..softbpf_jit::Config::default()
+        });
+        assert_eq!(transcript(&output), format!("--- standard error\nerror: {}\n--- status 2\n", why.unwrap_err()));
     }
 }

@@ -14,6 +14,7 @@ use super::cells::{CellMemory, Cells, Window};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Tables};
 use super::glue::Glue;
+use super::perf;
 use super::run::{Run, Special};
 use crate::inspect::Compilation;
 
@@ -43,6 +44,7 @@ pub(crate) struct Jit {
     pub(super) interpreter: Interpreter,
     /// The interpreter executed all of the last run.
     interpreted: bool,
+    perf: perf::Output,
 }
 
 impl Jit {
@@ -62,7 +64,14 @@ impl Jit {
             generation: 0,
             interpreter: Interpreter::new(),
             interpreted: false,
+            perf: perf::Output::default(),
         })
+    }
+
+    /// Tells `perf` of all code from now on.
+    pub(super) fn tell_perf(&mut self, perf: perf::Output) {
+        self.perf = perf;
+        self.perf.routines(&self.glue);
     }
 
     /// Code of a program that is right for a run where it finds `r1` in its first argument, compiled now if it has not
@@ -91,6 +100,7 @@ impl Jit {
         let program = Arc::clone(machine.program(id)?);
         let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers };
         let compiled = compile::compile(machine, id, &program, options, tables).ok()?;
+        self.perf.program(&compiled);
         if compiled.likely_objects && !self.likely_objects {
             self.likely_objects = true;
             self.place_objects(machine);

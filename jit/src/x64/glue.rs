@@ -101,6 +101,18 @@ impl Glue {
         }
     }
 
+    /// The code, and the names and places of the routines in it.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
+    pub(super) fn symbols(&self) -> (&CodeMemory, Vec<(String, usize)>) {
+        let names = ["leave", "slow", "helper", "call_register"].map(str::to_owned);
+        let checks = ["read", "write", "both"]
+            .into_iter()
+            .flat_map(|need| [1, 2, 4, 8].map(|size| format!("check_{need}{size}")));
+        let starts = [self.enter].into_iter().chain(self.routines).chain(self.check);
+        let names = ["enter".to_owned()].into_iter().chain(names).chain(checks);
+        (&self.memory, names.zip(starts.map(|start| start.0)).collect())
+    }
+
     /// Runs code until it returns (false) or leaves (true), on the registers and fuel that the cells hold.
     ///
     /// # Safety

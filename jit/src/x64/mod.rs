@@ -2,7 +2,7 @@
 //!
 //! A program becomes machine code in one pass (`compile`, with `alu` and `memory`), most instructions one to one on a fixed
 //! register map (`registers`). Code shares state with Rust in `cells`, and calls Rust through the routines of `glue`;
-//! what Rust does for it is in `run`. `engine` is the [`softbpf::engine::Engine`].
+//! what Rust does for it is in `run`; `perf` tells profilers of it. `engine` is the [`softbpf::engine::Engine`].
 
 // What `dynasm!` makes of register numbers.
 #![allow(clippy::useless_conversion)]
@@ -17,6 +17,11 @@ mod engine;
 mod glue;
 mod inspect;
 mod memory;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_perf.rs"]
+mod perf;
+#[cfg(target_os = "linux")]
+mod perf;
 mod registers;
 mod run;
 
@@ -39,7 +44,9 @@ pub(crate) use inspect::inspect;
 fn jit(config: Config) -> Result<Jit, Unavailable> {
     let options =
         Options { bmi2: config.extensions && std::arch::is_x86_feature_detected!("bmi2"), proofs: config.proofs };
-    Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })
+    let mut jit = Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })?;
+    jit.tell_perf(perf::Output::open(&config.perf)?);
+    Ok(jit)
 }
 
 /// An engine with this configuration.
