@@ -5,7 +5,6 @@ use std::ops::Range;
 use softbpf::machine::{Machine, RunError};
 
 use crate::Config;
-pub use crate::proof::Region;
 
 /// A compiled program, as bytes and places.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +36,21 @@ pub struct CompiledInsn {
     /// How its access of memory is made safe; `None` for other instructions, and for accesses that the bitmaps decide
     /// about every time because there is no room for a window.
     pub note: Option<Note>,
+}
+
+/// An object, or a kind of object, that pointers are counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Region {
+    /// The current function's stack frame; offsets are from its top, so that those inside are negative.
+    Stack,
+    /// The context.
+    Context,
+    /// The packet, from `data`.
+    Packet,
+    /// The only value of the array with this index, at an address that instructions hold.
+    Data(u32),
+    /// A value of the map with this index.
+    Element(u32),
 }
 
 /// How an access of memory is made safe.

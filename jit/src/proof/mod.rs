@@ -26,10 +26,10 @@ use softbpf::program_type::ProgramType;
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
 pub(crate) use value::Offsets;
-pub use value::Region;
 use value::Value;
 
 use crate::blocks::{self, Place};
+pub(crate) use crate::inspect::Region;
 
 /// Bytes of a context that claims are made about.
 pub(crate) const CONTEXT_BYTES: usize = 512;

@@ -4,20 +4,7 @@
 //! with any offset claims nothing, since every number is some distance away from every region, but says which object to
 //! compare with first. Claims must be true; hints only make checks cheap.
 
-/// An object, or a kind of object, that pointers are counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Region {
-    /// The current function's stack frame; offsets are from its top, so that those inside are negative.
-    Stack,
-    /// The context.
-    Context,
-    /// The packet, from `data`.
-    Packet,
-    /// The only value of the array with this index, at an address that instructions hold.
-    Data(u32),
-    /// A value of the map with this index.
-    Element(u32),
-}
+pub(super) use crate::inspect::Region;
 
 /// Smallest and largest offset, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ impl Compiled {
     fn note(&self, index: usize, window: bool) -> Option<Note> {
         match *self.plans.get(index)? {
             Plan::Proved(region, offsets) => {
-                Some(Note::Proved { region, first: offsets.min, last: offsets.max })
+                Some(Note::Proved { region, first: offsets.min.into(), last: offsets.max.into() })
             }
             Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
             Plan::Likely(region) => Some(Note::Likely(region)),

@@ -6,12 +6,12 @@ use crate::{Perf, Unavailable};
 
 /// Nothing.
 #[derive(Debug, Default)]
-pub(super) struct Output;
+pub(super) struct Output {}
 
 impl Output {
     pub(super) fn open(perf: &Perf) -> Result<Output, Unavailable> {
         match perf {
-            Perf::Off => Ok(Output),
+            Perf::Off => Ok(Output {}),
             Perf::Map | Perf::JitDump { .. } => Err(Unavailable::NoPerf),
         }
     }
