@@ -14,9 +14,11 @@ const MAX_LOOPS: u32 = 8 << 20;
 
 /// Calls `function(index, ctx)` for each index until it gives something else than 0; how often it was called.
 /// `bpf_loop(nr_loops, function, ctx, flags)`.
+///
+/// `nr_loops` is 32 bits wide, as for the kernel's function. Where the kernel inlines the call (flags known to be 0, one
+/// function), Linux 6.18 looks at all 64 bits, and refuses with the low half of `-E2BIG`: `inline_bpf_loop`.
 pub(super) fn bpf_loop(call: &mut Call<'_>) -> Ret {
     let function = call.function(1)?;
-    // 32 bits wide, as for the kernel when it does not inline the helper.
     let (loops, ctx, flags) = (call.arg(0) as u32, call.arg(2), call.arg(3));
     if flags != 0 {
         return Err(Errno::EINVAL.into());
