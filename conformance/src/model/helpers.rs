@@ -55,8 +55,8 @@ impl Model<'_> {
             }
             MAP_UPDATE_ELEM => {
                 let map = self.map_argument(r1)?;
-                let value = self.argument(2, r3, self.maps[map].setup.value_size)?;
                 let key = self.argument(1, r2, self.maps[map].setup.key_size)?;
+                let value = self.argument(2, r3, self.maps[map].setup.value_size)?;
                 self.maps[map].update(&mut self.memory, self.world.cpu, &key, &value, r4).map(|()| 0)
             }
             MAP_DELETE_ELEM => {
