@@ -4,8 +4,9 @@
 //! this order: the map, the value, the key.
 
 use super::maps::{Kind, Map, errno};
+use super::memory::Region;
 use super::observed::{Problem, StopKind};
-use super::{BadAccess, Caller, Flow, Loop, MAY_GOTO_LOOPS, Model};
+use super::{BadAccess, Caller, Flow, Loop, MAY_GOTO_LOOPS, Model, Over};
 
 /// `bpf_map_lookup_elem(map, key)`.
 pub const MAP_LOOKUP_ELEM: i32 = 1;
@@ -34,6 +35,8 @@ pub const LOOP: i32 = 181;
 
 /// Tail calls of a run: the kernel's `MAX_TAIL_CALL_CNT`.
 const MAX_TAIL_CALLS: u32 = 33;
+/// From one walk's key to the next one's: keys are short, and objects far apart.
+const WALK_KEY_STRIDE: u64 = 128;
 /// More bytes than any region has.
 const MAX_BUFFER: usize = 1 << 16;
 /// Most rounds of `bpf_loop`: the kernel's `BPF_MAX_LOOPS`.
@@ -75,6 +78,10 @@ impl Model<'_> {
                 Err(errno) => Err(errno),
             },
             LOOP => match self.start_loop(r1, r2, r3, r4)? {
+                Ok(flow) => return Ok(flow),
+                Err(errno) => Err(errno),
+            },
+            FOR_EACH_MAP_ELEM if self.setup.walk_key.is_some() => match self.start_walk(r1, r2, r3, r4)? {
                 Ok(flow) => return Ok(flow),
                 Err(errno) => Err(errno),
             },
@@ -159,22 +166,61 @@ impl Model<'_> {
         if rounds > MAX_LOOPS {
             return Ok(Err(errno::E2BIG));
         }
-        if rounds == 0 {
-            return Ok(Ok(self.returned(0)));
+        self.call_rounds(Loop { rounds, round: 0, callback: index, over: Over::Numbers, ctx }).map(Ok)
+    }
+
+    /// `bpf_for_each_map_elem` on an array: calls a function with each element until it returns something else than 0.
+    /// Keys stand in memory of their own, by how many walks are around this one and by map.
+    fn start_walk(&mut self, map: u64, callback: u64, ctx: u64, flags: u64) -> Result<Result<Flow, i64>, StopKind> {
+        let map = self.map_argument(map)?;
+        let index = self.function(callback).ok_or(StopKind::BadCallTarget(callback))?;
+        if flags != 0 {
+            return Ok(Err(errno::EINVAL));
         }
-        let flow = self.call(index)?;
-        if let Some(Caller { again, .. }) = self.callers.last_mut() {
-            *again = Some(Loop { rounds, round: 0, callback: index, ctx });
+        let is_walk = |caller: &&Caller| matches!(caller.again, Some(Loop { over: Over::Elements { .. }, .. }));
+        let place = (self.callers.iter().filter(is_walk).count(), map);
+        let first = self.setup.walk_key.unwrap_or_default();
+        let known = self.walk_keys.iter().position(|known| *known == place);
+        let key = first + WALK_KEY_STRIDE * known.unwrap_or(self.walk_keys.len()) as u64;
+        if known.is_none() {
+            self.walk_keys.push(place);
+            let size = self.maps[map].setup.key_size;
+            let region = Region { writable: vec![false; size], ..Region::new(key, &vec![0; size]) };
+            self.memory.regions.push(region);
         }
-        self.start_round(0, ctx);
-        Ok(Ok(flow))
+        let rounds = self.maps[map].setup.max_entries as u64;
+        let over = Over::Elements { map, key };
+        self.call_rounds(Loop { rounds, round: 0, callback: index, over, ctx }).map(Ok)
+    }
+
+    /// The first round, if there is one.
+    fn call_rounds(&mut self, rounds: Loop) -> Result<Flow, StopKind> {
+        if rounds.rounds == 0 {
+            return Ok(self.returned(0));
+        }
+        let flow = self.call(rounds.callback)?;
+        if let Some(caller) = self.callers.last_mut() {
+            caller.again = Some(rounds);
+        }
+        self.start_round(rounds);
+        Ok(flow)
     }
 
     /// Nothing but the arguments is in a round's registers.
-    fn start_round(&mut self, round: u64, ctx: u64) {
+    fn start_round(&mut self, Loop { round, over, ctx, .. }: Loop) {
+        let arguments = match over {
+            Over::Numbers => [round, ctx, 0, 0],
+            Over::Elements { map, key } => {
+                let bytes = super::arithmetic::to_bytes(4, round);
+                self.memory.fill(key, &bytes);
+                let value = self.maps[map].lookup(self.world.cpu, &bytes);
+                [self.maps[map].setup.handle, key, value, ctx]
+            }
+        };
         let frame_pointer = self.registers[10];
         self.registers = [0; 11];
-        (self.registers[1], self.registers[2], self.registers[10]) = (round, ctx, frame_pointer);
+        self.registers[1..=4].copy_from_slice(&arguments);
+        self.registers[10] = frame_pointer;
         self.loops = MAY_GOTO_LOOPS;
     }
 
@@ -187,10 +233,10 @@ impl Model<'_> {
         if r0 != 0 || again.round == again.rounds {
             return None;
         }
-        let Loop { round, callback, ctx, .. } = *again;
+        let next = *again;
         self.program = program;
-        self.start_round(round, ctx);
-        Some(Flow::Goto(callback))
+        self.start_round(next);
+        Some(Flow::Goto(next.callback))
     }
 }
 

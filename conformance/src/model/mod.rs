@@ -52,13 +52,23 @@ struct Caller {
     again: Option<Loop>,
 }
 
-/// A `bpf_loop` under way.
+/// A helper that calls back, under way.
 #[derive(Debug, Clone, Copy)]
 struct Loop {
     rounds: u64,
     round: u64,
     callback: usize,
+    over: Over,
     ctx: u64,
+}
+
+/// What a round gets.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    /// Its number: `bpf_loop`.
+    Numbers,
+    /// An element of an array, with the address of its key: `bpf_for_each_map_elem`.
+    Elements { map: usize, key: u64 },
 }
 
 /// A program between two instructions.
@@ -85,6 +95,8 @@ pub struct Model<'c> {
     /// Index of the next instruction.
     next: usize,
     callers: Vec<Caller>,
+    /// Where this run's walks keep their keys: walks around them, and map.
+    walk_keys: Vec<(usize, usize)>,
 }
 
 /// An instruction that has just been executed.
@@ -136,6 +148,7 @@ impl<'c> Model<'c> {
             program: 0,
             next: 0,
             callers: Vec::new(),
+            walk_keys: Vec::new(),
         };
         model.start();
         model
@@ -160,6 +173,9 @@ impl<'c> Model<'c> {
         (self.instructions, self.tail_calls, self.loops) = (0, 0, MAY_GOTO_LOOPS);
         (self.program, self.next) = (0, 0);
         self.callers.clear();
+        let keys = self.walk_keys.len();
+        self.memory.regions.truncate(self.memory.regions.len() - keys);
+        self.walk_keys.clear();
     }
 
     /// The same with helpers.

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
-use softbpf::asm::{Insn, R1, R2, R3, R4, R10};
+use softbpf::asm::{Insn, R0, R1, R2, R3, R4, R10};
 use softbpf::codec::Code;
 use softbpf::context::{Bytes, Context, Packet};
-use softbpf::insn::Imm64;
+use softbpf::insn::{Imm64, Size};
 use softbpf::map_spec::{MapSpec, MapType, map_flags};
 use softbpf::object::MAIN;
 use softbpf::program::{Program, ProgramInfo};
 use softbpf::world::{Gid, Pid, Task, Tgid, Uid};
 use softbpf::{Config, Machine, Object, Outcome};
 
-use super::helpers::{MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM};
+use super::helpers::{FOR_EACH_MAP_ELEM, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM};
 use super::maps::Kind;
 use super::setup::deep;
 use super::{Contents, FirstDifference, MapSetup, Model, Observed, Setup, World};
@@ -83,6 +83,7 @@ fn setup(scenario: &Scenario) -> Result<Setup, AnyError> {
     for (name, map) in hashes {
         programs.push(program(name, update_and_look_up(map))?);
     }
+    programs.push(program(WALK, walk_and_see())?);
     let specs = layout::maps(scenario.layout);
     let mut vm = Machine::load(&Object::from_programs(programs, specs.clone()))?;
     let mut places = BTreeMap::new();
@@ -92,6 +93,8 @@ fn setup(scenario: &Scenario) -> Result<Setup, AnyError> {
         let first = address()?;
         places.insert(map, (first, address()? - first));
     }
+    let walks = softbpf::helpers::is_implemented(FOR_EACH_MAP_ELEM);
+    let walk_key = if walks { Some(run(&mut vm, WALK, &scenario.input)?.ret?) } else { None };
     let no_setup = |error: Box<dyn std::error::Error>| AnyError::from(error.to_string());
     let mut setup = match &scenario.input {
         Input::Bytes(bytes) => Setup::of_machine(&mut vm, program_type, Bytes(bytes)),
@@ -100,6 +103,7 @@ fn setup(scenario: &Scenario) -> Result<Setup, AnyError> {
     .map_err(no_setup)?;
     let main = vm.find_program(MAIN)?;
     let second = vm.imm64(vm.find_program(PROGRAMS[1])?, 0, Imm64::Code(-1)).ok_or("code has no address")?;
+    setup.walk_key = walk_key;
     setup.code_stride = second - setup.code;
     setup.names = PROGRAMS.map(str::to_owned).to_vec();
     let pid_tgid = u64::from(TGID) << 32 | u64::from(PID);
@@ -156,6 +160,28 @@ fn update_and_look_up(map: i32) -> Code {
         Insn::mov(R2, R10),
         Insn::add(R2, -256),
         call(MAP_LOOKUP_ELEM),
+        Insn::exit(),
+    ])
+}
+
+/// Name of the program that walks over an array.
+const WALK: &str = "walk";
+
+/// A program that walks over the first element of an array, and returns the address of its key.
+fn walk_and_see() -> Code {
+    Code::from(vec![
+        Insn::load_map_fd(R1, layout::ARRAY),
+        // From slot 3 to slot 11.
+        Insn::load_function(R2, 8),
+        Insn::mov(R3, 0),
+        Insn::mov(R4, 0),
+        Insn::call(FOR_EACH_MAP_ELEM),
+        Insn::load_map_value(R1, layout::OUT, 0),
+        Insn::load(Size::DW, R0, R1, 0),
+        Insn::exit(),
+        Insn::load_map_value(R1, layout::OUT, 0),
+        Insn::store(Size::DW, R1, 0, R2),
+        Insn::mov(R0, 1),
         Insn::exit(),
     ])
 }

@@ -41,6 +41,8 @@ pub struct Setup {
     pub others: Vec<Region>,
     /// Maps.
     pub maps: Vec<MapSetup>,
+    /// Address of the key of a run's first walk over a map, where there is a helper for such walks.
+    pub walk_key: Option<u64>,
     /// What helpers know.
     pub world: World,
     /// Most instructions to execute.

@@ -54,7 +54,7 @@ pub enum Callbacks {
     None,
     /// `bpf_loop`.
     Loop,
-    /// `bpf_for_each_map_elem` too, which the model does not know.
+    /// `bpf_for_each_map_elem` too, on arrays.
     All,
 }
 
