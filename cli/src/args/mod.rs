@@ -88,7 +88,7 @@ pub(crate) struct DisasmArgs {
     /// CPU version as for llvm-objdump --mcpu: v3 and v4 name 32-bit registers
     #[arg(long, value_enum, default_value = "generic", value_name = "CPU")]
     pub(crate) mcpu: Cpu,
-    /// Show the bytes of each instruction too
+    /// Show the bytes of each instruction too; with --jited, those of the machine code
     #[arg(long)]
     pub(crate) raw: bool,
     /// List programs with their subprograms and references resolved, not sections

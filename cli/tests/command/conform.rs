@@ -343,8 +343,10 @@ fn groups_are_left_out() {
 
 #[test]
 fn engines_are_named_by_configuration() {
+    let file = scratch("engines").join("one.vec");
+    std::fs::write(&file, "== one\n    r0 = 1\n    exit\n| r0 |\n| 1  |\n").unwrap();
     let subjects = |engine| {
-        let text = stdout(&["conform", "--match", "tail_call", "--json", "--engine", engine]);
+        let text = stdout(&["conform", file.to_str().unwrap(), "--json", "--engine", engine]);
         let names = text.lines().filter_map(|line| line.trim().strip_prefix("\"subject\": "));
         names.map(|name| name.trim_matches([',', '"']).to_owned()).collect::<Vec<String>>()
     };

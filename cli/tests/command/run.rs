@@ -559,14 +559,14 @@ fn json_says_the_same() {
             }
         "#]],
     );
-    let args = ["run", "faults.bpf.o", "past_map_value", "--json"];
+    let args = ["run", "faults.bpf.o", "past_map_value", "--engine", "interpreter", "--json"];
     check(
         &args,
         expect![[r#"
             {
               "program": "past_map_value",
               "type": "kprobe",
-              "engine": "jit",
+              "engine": "interpreter",
               "return": null,
               "meaning": null,
               "trap": {
