@@ -225,7 +225,18 @@ pub(crate) fn jited(programs: &[Jited], out: &mut dyn Write) -> io::Result<()> {
                     "last": offsets.map(|offsets| *offsets.end()),
                 })
             });
-            json!({ "slot": insn.slot, "text": insn.text, "access": access, "code": code(&insn.code) })
+            let line = insn
+                .line
+                .as_ref()
+                .map(|line| json!({ "file": line.file, "line": line.line, "column": line.column, "text": line.text }));
+            json!({
+                "slot": insn.slot,
+                "function": insn.function,
+                "line": line,
+                "text": insn.text,
+                "access": access,
+                "code": code(&insn.code),
+            })
         });
         let totals = &program.totals;
         json!({

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use softbpf::Machine as Vm;
 use softbpf::map_spec::MapSpec;
-use softbpf::program::Program;
+use softbpf::program::{LineInfo, Program};
 use softbpf_jit::Config;
 use softbpf_jit::inspect::{self, Compilation, Note, Region};
 
@@ -38,10 +38,18 @@ pub(crate) struct Insn {
     /// The function that begins here.
     pub(crate) function: Option<String>,
     /// The source line that begins here.
-    pub(crate) line: Option<String>,
+    pub(crate) line: Option<Line>,
     pub(crate) text: String,
     pub(crate) access: Option<Access>,
     pub(crate) code: Vec<Machine>,
+}
+
+/// A line of source.
+pub(crate) struct Line {
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) text: String,
 }
 
 /// How an access of memory is made safe.
@@ -112,10 +120,10 @@ pub(crate) fn show(input: &Input, args: &DisasmArgs, output: &mut Output) -> Res
 }
 
 fn program(vm: &mut Vm, input: &Input, name: &str, args: &DisasmArgs) -> Result<Jited, CliError> {
+    let program = input.object.program(name)?;
     let config = Config { extensions: !args.baseline, proofs: !args.no_proofs, ..Config::default() };
     let compilation = inspect::inspect(vm, name, config)?;
     let compilation = compilation.ok_or_else(|| CliError::NotCompiled { program: name.to_owned() })?;
-    let program = input.object.program(name)?;
     Ok(jited(&program, &compilation, &MapNames::of(&input.object), input.object.maps(), args))
 }
 
@@ -138,10 +146,7 @@ fn jited(
             .iter()
             .find(|function| function.slots.start == slot)
             .map(|function| clean(&function.name)),
-        line: program
-            .line_at(slot)
-            .filter(|line| line.slot == slot && !line.text.is_empty())
-            .map(|line| clean(line.text.trim())),
+        line: program.line_at(slot).filter(|line| line.slot == slot).map(line),
         // LLVM puts a tab behind `ld_pseudo`.
         text: clean(&disasm::text(insn, names, args)),
         access: compiled.note.map(|note| access(note, maps)),
@@ -157,6 +162,10 @@ fn jited(
         window: count(Check::Window),
     };
     Jited { name: clean(program.name()), section: clean(program.section()), insns, behind, totals }
+}
+
+fn line(line: LineInfo<'_>) -> Line {
+    Line { file: clean(line.file), line: line.line, column: line.column, text: clean(line.text.trim()) }
 }
 
 fn access(note: Note, maps: &[MapSpec]) -> Access {

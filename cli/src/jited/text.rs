@@ -95,10 +95,16 @@ fn insn_line(insn: &Insn) -> String {
     format!("{:4}: {}", insn.slot, insn.text)
 }
 
-fn under(insn: &Insn, raw: bool, out: &mut dyn Write) -> io::Result<()> {
-    if let Some(line) = &insn.line {
-        writeln!(out, "; {line}")?;
+/// The source line, if the compiler could read it.
+fn source(insn: &Insn, out: &mut dyn Write) -> io::Result<()> {
+    match &insn.line {
+        Some(line) if !line.text.is_empty() => writeln!(out, "; {}", line.text),
+        _ => Ok(()),
     }
+}
+
+fn under(insn: &Insn, raw: bool, out: &mut dyn Write) -> io::Result<()> {
+    source(insn, out)?;
     let text = insn_line(insn);
     match &insn.access {
         Some(access) => writeln!(out, "{text:LEFT$} {}", note(access))?,
@@ -108,9 +114,7 @@ fn under(insn: &Insn, raw: bool, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn beside(insn: &Insn, raw: bool, out: &mut dyn Write) -> io::Result<()> {
-    if let Some(line) = &insn.line {
-        writeln!(out, "; {line}")?;
-    }
+    source(insn, out)?;
     let mut left = vec![insn_line(insn)];
     left.extend(insn.access.as_ref().map(|access| format!("      {}", note(access))));
     let mut left = left.into_iter();
@@ -130,6 +134,7 @@ fn beside(insn: &Insn, raw: bool, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use expect_test::expect;
 
+    use super::super::Line;
     use super::*;
 
     #[test]
@@ -138,7 +143,7 @@ mod tests {
         let first = Insn {
             slot: 0,
             function: Some("main".into()),
-            line: Some("return 0;".into()),
+            line: Some(Line { file: "a.c".into(), line: 1, column: 1, text: "return 0;".into() }),
             text: "r0 = *(u8 *)(r1 + 0x4)".into(),
             access: Some(Access { check: Check::Proved, object: Some("context".into()), offsets: Some(4..=4) }),
             code: vec![machine(0, 0x90, "nop")],

@@ -185,91 +185,97 @@ fn json() {
         "r2 = *(u32 *)(r1 + 4)\nr0 = 0\nexit\n",
         &["--json"],
         expect![[r#"
-        [
-          {
-            "program": "main",
-            "section": "",
-            "code_bytes": 31,
-            "accesses": {
-              "proved": 1,
-              "object": 0,
-              "window": 0
-            },
-            "instructions": [
+            [
               {
-                "slot": 0,
-                "text": "r2 = *(u32 *)(r1 + 0x4)",
-                "access": {
-                  "check": "proved",
-                  "object": "context",
-                  "first": 4,
-                  "last": 4
+                "program": "main",
+                "section": "",
+                "code_bytes": 31,
+                "accesses": {
+                  "proved": 1,
+                  "object": 0,
+                  "window": 0
                 },
-                "code": [
+                "instructions": [
                   {
-                    "offset": 0,
-                    "label": null,
-                    "bytes": "4983e903",
-                    "text": "sub    r9, 3"
+                    "slot": 0,
+                    "function": "main",
+                    "line": null,
+                    "text": "r2 = *(u32 *)(r1 + 0x4)",
+                    "access": {
+                      "check": "proved",
+                      "object": "context",
+                      "first": 4,
+                      "last": 4
+                    },
+                    "code": [
+                      {
+                        "offset": 0,
+                        "label": null,
+                        "bytes": "4983e903",
+                        "text": "sub    r9, 3"
+                      },
+                      {
+                        "offset": 4,
+                        "label": null,
+                        "bytes": "0f880d000000",
+                        "text": "js     stub_0"
+                      },
+                      {
+                        "offset": 10,
+                        "label": null,
+                        "bytes": "448d5c2704",
+                        "text": "lea    r11d, [rdi+4]"
+                      },
+                      {
+                        "offset": 15,
+                        "label": null,
+                        "bytes": "438b341a",
+                        "text": "mov    esi, [r10+r11]"
+                      }
+                    ]
                   },
                   {
-                    "offset": 4,
-                    "label": null,
-                    "bytes": "0f880d000000",
-                    "text": "js     stub_0"
+                    "slot": 1,
+                    "function": null,
+                    "line": null,
+                    "text": "r0 = 0x0",
+                    "access": null,
+                    "code": [
+                      {
+                        "offset": 19,
+                        "label": null,
+                        "bytes": "4031c0",
+                        "text": "xor    eax, eax"
+                      }
+                    ]
                   },
                   {
-                    "offset": 10,
-                    "label": null,
-                    "bytes": "448d5c2704",
-                    "text": "lea    r11d, [rdi+4]"
-                  },
+                    "slot": 2,
+                    "function": null,
+                    "line": null,
+                    "text": "exit",
+                    "access": null,
+                    "code": [
+                      {
+                        "offset": 22,
+                        "label": null,
+                        "bytes": "c3",
+                        "text": "ret"
+                      }
+                    ]
+                  }
+                ],
+                "behind": [
                   {
-                    "offset": 15,
-                    "label": null,
-                    "bytes": "438b341a",
-                    "text": "mov    esi, [r10+r11]"
+                    "offset": 23,
+                    "label": "stub_0",
+                    "bytes": "41ff942470000000",
+                    "text": "call   qword ptr [r12+leave]"
                   }
                 ]
-              },
-              {
-                "slot": 1,
-                "text": "r0 = 0x0",
-                "access": null,
-                "code": [
-                  {
-                    "offset": 19,
-                    "label": null,
-                    "bytes": "4031c0",
-                    "text": "xor    eax, eax"
-                  }
-                ]
-              },
-              {
-                "slot": 2,
-                "text": "exit",
-                "access": null,
-                "code": [
-                  {
-                    "offset": 22,
-                    "label": null,
-                    "bytes": "c3",
-                    "text": "ret"
-                  }
-                ]
-              }
-            ],
-            "behind": [
-              {
-                "offset": 23,
-                "label": "stub_0",
-                "bytes": "41ff942470000000",
-                "text": "call   qword ptr [r12+leave]"
               }
             ]
-          }
-        ]
-    "#]],
+        "#]],
     );
 }
 
@@ -285,6 +291,18 @@ fn options_belong_together() {
         Usage: softbpf disasm --jited --baseline <OBJECT> [PROGRAM]
 
         For more information, try '--help'.
+        --- status 2
+    "#]],
+    );
+}
+
+#[test]
+fn programs_that_cannot_be_linked_are_said_so() {
+    check_jited(
+        &["everyop.bpf.o"],
+        expect![[r#"
+        --- standard error
+        error: program everyop: slot 595: jumps to slot 33363, outside the program
         --- status 2
     "#]],
     );
