@@ -71,7 +71,7 @@ impl Jit {
     /// Tells `perf` of all code from now on.
     pub(super) fn tell_perf(&mut self, perf: perf::Output) {
         self.perf = perf;
-        self.perf.routines(&self.glue);
+        self.perf.routines(self.glue);
     }
 
     /// Code of a program that is right for a run where it finds `r1` in its first argument, compiled now if it has not

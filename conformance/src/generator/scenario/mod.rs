@@ -96,7 +96,7 @@ impl ScenarioKnobs {
         atomics: true,
         packets: true,
         hostile: true,
-        callbacks: Callbacks::None,
+        callbacks: Callbacks::All,
     };
 
     /// Knobs for a seed: mostly everything, and now and then less, so that what is rare gets its turn.
