@@ -1,6 +1,6 @@
 //! What can be proved of a program's accesses of memory before it runs.
 //!
-//! One pass over the instructions in their order, with what is known at each place: constant offsets into the stack,
+//! One pass over the blocks, in an order where each comes behind those that lead to it, with what is known at each place: constant offsets into the stack,
 //! the context, global data, values of maps behind a test for null, packets behind a test of their length. Where a
 //! loop begins, what the loop writes is doubted; the jumps back must then keep what was claimed, or a second pass
 //! doubts everything there. No loop is walked twice.
@@ -10,6 +10,7 @@
 //! It knows no machine code. Sources of the idea: the kernel's verifier, which must prove all of this; here what is not
 //! proved is checked as the program runs.
 
+mod order;
 mod state;
 mod transfer;
 mod value;
@@ -23,6 +24,7 @@ use softbpf::maps::Map;
 use softbpf::memory::{Permission, STACK_FRAME};
 use softbpf::program_type::ProgramType;
 
+use order::{Block, Order};
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
 pub(crate) use value::Offsets;
@@ -107,7 +109,8 @@ pub(crate) fn prove(
     code: &Code,
     places: &[Place],
 ) -> Proofs {
-    let loops = Loops::of(code, places);
+    let order = Order::of(code, places);
+    let loops = Loops::of(code);
     let pass = |trusting| {
         let mut pass = Pass {
             machine,
@@ -115,10 +118,12 @@ pub(crate) fn prove(
             code,
             places,
             packet_fields: PacketFields::of(program_type),
+            order: &order,
             loops: &loops,
             trusting,
-            waiting: std::iter::repeat_with(|| None).take(places.len()).collect(),
+            waiting: std::iter::repeat_with(|| None).take(order.len()).collect(),
             heads: Vec::new(),
+            turn: 0,
             sound: true,
             proofs: Proofs { plans: vec![Plan::Unknown; places.len()], assumptions: Assumptions::default() },
         };
@@ -127,12 +132,12 @@ pub(crate) fn prove(
     };
     match pass(true) {
         (true, proofs) => proofs,
-        // A jump back into a loop, from outside it, breaks what was taken for granted at its head.
+        // A loop does not keep what was taken for granted at its head.
         (false, _) => pass(false).1,
     }
 }
 
-/// Which registers each loop writes.
+/// Which registers each loop likely writes: those between its head and the last jump back.
 #[derive(Debug)]
 struct Loops {
     /// Loop heads by index, with a bit for each register written from there to the last jump back.
@@ -140,7 +145,7 @@ struct Loops {
 }
 
 impl Loops {
-    fn of(code: &Code, places: &[Place]) -> Loops {
+    fn of(code: &Code) -> Loops {
         let mut ends = vec![];
         for (index, (slot, insn)) in code.iter().enumerate() {
             if let Some(off) = insn.jump_offset() {
@@ -165,7 +170,6 @@ impl Loops {
             written.push((head, set));
         }
         written.reverse();
-        debug_assert!(written.iter().all(|&(head, _)| places[head as usize].loop_head));
         Loops { written }
     }
 
@@ -190,12 +194,15 @@ struct Pass<'p> {
     places: &'p [Place],
     packet_fields: Option<PacketFields>,
     loops: &'p Loops,
-    /// Take for granted that loops keep what they do not write.
+    order: &'p Order,
+    /// Take for granted that loops keep what they likely do not write.
     trusting: bool,
-    /// What jumps forward to an instruction bring there.
+    /// By block: what is brought there by those that had their turn.
     waiting: Vec<Option<Box<State>>>,
-    /// What was claimed at loop heads.
+    /// What was claimed at the heads of loops, by turn.
     heads: Vec<(u32, State)>,
+    /// Turn of the block that is looked at.
+    turn: u32,
     /// No jump back has broken a claim.
     sound: bool,
     proofs: Proofs,
@@ -203,56 +210,69 @@ struct Pass<'p> {
 
 impl Pass<'_> {
     fn run(&mut self) {
-        let mut state = self.entry();
-        // Whether control comes here from the instruction before.
-        let mut falls = true;
-        for (index, (slot, insn)) in self.code.iter().enumerate() {
-            if self.places[index].leader {
-                self.arrive(index, &mut state, falls);
-                falls = true;
+        let insns = self.code.insns();
+        for (number, block) in self.order.iter() {
+            self.turn = block.turn;
+            let mut state = self.arrive(number, block);
+            let mut falls = true;
+            for index in block.start as usize..block.end as usize {
+                let slot = self.code.slot_of(index).unwrap_or(0);
+                falls = self.step(index, slot, &insns[index], &mut state);
             }
-            falls = falls && self.step(index, slot, insn, &mut state);
+            if falls && (block.end as usize) < insns.len() {
+                self.bring(block.end as usize, &state);
+            }
         }
-    }
-
-    fn entry(&mut self) -> State {
-        let mut state = State::unknown();
-        state.set(Reg::R1, Value::Pointer(Region::Context, Offsets::exactly(0)));
-        state
     }
 
     /// What is known where a block begins.
-    fn arrive(&mut self, index: usize, state: &mut State, falls: bool) {
+    fn arrive(&mut self, number: usize, block: Block) -> State {
         const FRAME_POINTER: u16 = 1 << 10;
-        let place = self.places[index];
-        match self.waiting[index].take() {
-            _ if place.callable => *state = State::unknown(),
-            Some(other) if falls => state.join(&other),
-            Some(other) => *state = *other,
-            None if falls => {}
-            // Reached from behind only, or not at all.
-            None => *state = State::unknown(),
+        let waiting = self.waiting[number].take();
+        let brought = waiting.is_some();
+        if self.places[block.start as usize].callable {
+            return State::unknown();
         }
-        if place.loop_head && !place.callable {
-            let written = if self.trusting { self.loops.written(index as u32) } else { u16::MAX };
+        let mut state = match waiting {
+            Some(waiting) => *waiting,
+            None => State::unknown(),
+        };
+        if block.start == 0 {
+            // How the program begins; jumps may come here, too.
+            let mut entry = State::unknown();
+            entry.set(Reg::R1, Value::Pointer(Region::Context, Offsets::exactly(0)));
+            if brought {
+                state.join(&entry);
+            } else {
+                state = entry;
+            }
+        }
+        if block.head {
+            let written = if self.trusting { self.loops.written(block.start) } else { u16::MAX };
             state.doubt(written & !FRAME_POINTER);
             state.doubt_spilled();
             if !self.trusting {
                 state.packet = 0;
             }
-            self.heads.push((index as u32, state.clone()));
+            self.heads.push((block.turn, state.clone()));
         }
+        state
     }
 
     /// Brings a state to the target of a jump.
-    fn jump(&mut self, index: usize, slot: usize, off: i32, state: &State) {
-        let to = blocks::target(self.code, slot, off);
-        if to > index {
-            match &mut self.waiting[to] {
+    fn jump(&mut self, slot: usize, off: i32, state: &State) {
+        self.bring(blocks::target(self.code, slot, off), state);
+    }
+
+    /// Brings a state to the block that begins at an instruction.
+    fn bring(&mut self, index: usize, state: &State) {
+        let Some((number, block)) = self.order.block_at(index) else { return };
+        if block.turn > self.turn {
+            match &mut self.waiting[number] {
                 Some(waiting) => waiting.join(state),
                 none => *none = Some(Box::new(state.clone())),
             }
-        } else if let Ok(at) = self.heads.binary_search_by_key(&(to as u32), |&(head, _)| head) {
+        } else if let Ok(at) = self.heads.binary_search_by_key(&block.turn, |&(turn, _)| turn) {
             self.sound &= self.heads[at].1.covers(state);
         }
         // A head that is not in the list claims nothing: it can be called.
@@ -317,11 +337,11 @@ impl Pass<'_> {
         true
     }
 
-    fn branch(&mut self, index: usize, slot: usize, off: i32, state: &mut State, test: Test) {
+    fn branch(&mut self, slot: usize, off: i32, state: &mut State, test: Test) {
         let Test { condition, width, dst, src } = test;
         let mut taken = state.clone();
         taken.assume(condition, width, dst, src);
-        self.jump(index, slot, off, &taken);
+        self.jump(slot, off, &taken);
         if let Some(negated) = negated(condition) {
             state.assume(negated, width, dst, src);
         }

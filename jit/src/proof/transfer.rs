@@ -43,13 +43,13 @@ impl Pass<'_> {
                 state.set(Reg::R0, Value::LOW);
             }
             Insn::Jump { off, .. } => {
-                self.jump(index, slot, off, state);
+                self.jump(slot, off, state);
                 return false;
             }
             Insn::JumpIf { condition, width, dst, src, off } => {
-                self.branch(index, slot, off.into(), state, Test { condition, width, dst, src });
+                self.branch(slot, off.into(), state, Test { condition, width, dst, src });
             }
-            Insn::MayGoto { off } => self.jump(index, slot, off.into(), state),
+            Insn::MayGoto { off } => self.jump(slot, off.into(), state),
             Insn::Call(callee) => self.call(index, callee, state),
             Insn::Exit => return false,
         }

@@ -3,7 +3,7 @@
 use softbpf::machine::Machine;
 use softbpf::memory::{Permission, Word};
 
-use super::cells::Object;
+use super::cells::{CONTEXT, Object, PACKET};
 use crate::proof::{Assumptions, MAP_LOOKUP_ELEM, PacketFields};
 
 /// Whether what was assumed holds of a run whose program finds `r1` in its first argument.
@@ -53,24 +53,29 @@ fn open(permission: Option<Permission>) -> (bool, bool) {
     }
 }
 
-/// The context and the packet of a run, as far as they are all open.
-pub(super) fn objects(machine: &mut Machine) -> [Object; 2] {
+/// The context and the packet of a run, as far as they are all open and where code expects them.
+pub(super) fn objects(machine: &mut Machine, expected: [Option<u32>; 2]) -> [Object; 2] {
     let placed = *machine.placed();
-    let (context, len) = placed.context;
+    let (start, len) = placed.context;
     let mut view = machine.memory.view();
     let (_, readable, writable) = view.parts();
     let open_context = |bitmap: &[Word]| {
-        let end = context as usize + len as usize;
-        let words = bitmap.get(context as usize / 64..end.div_ceil(64)).unwrap_or(&[]);
+        let end = start as usize + len as usize;
+        let words = bitmap.get(start as usize / 64..end.div_ceil(64)).unwrap_or(&[]);
         let (last, whole) =
             words.split_last().map_or((u64::MAX, words), |(last, whole)| (u64::from_le_bytes(*last), whole));
         let tail = u64::MAX >> ((64 - end % 64) % 64);
-        context % 64 == 0 && whole.iter().all(|word| *word == [0xff; 8]) && tail & !last == 0
+        start % 64 == 0 && whole.iter().all(|word| *word == [0xff; 8]) && tail & !last == 0
     };
-    let context = Object::new(context, len, open_context(readable), open_context(writable));
-    let packet = placed.packet.map_or_else(Object::default, |(start, len)| {
+    let mut objects = [Object::default(); 2];
+    if expected[CONTEXT] == Some(start) {
+        objects[CONTEXT] = Object::new(len, open_context(readable), open_context(writable));
+    }
+    if let Some((start, len)) = placed.packet
+        && expected[PACKET] == Some(start)
+    {
         let (read, write) = open(placed.packet_permission);
-        Object::new(start, len, read, write)
-    });
-    [context, packet]
+        objects[PACKET] = Object::new(len, read, write);
+    }
+    objects
 }

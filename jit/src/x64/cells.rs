@@ -48,31 +48,33 @@ pub(super) struct Cells {
     pub(super) run: *mut Run,
 }
 
-/// An object whose place is known when a run starts.
+/// An object that lies where code has been told to expect it: for accesses of 1, 2, 4 and 8 bytes, how many first bytes of
+/// reads it holds, and of writes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Object {
-    /// Guest address.
-    pub(super) start: u64,
-    /// For accesses of 1, 2, 4 and 8 bytes: how many first bytes of reads it holds, and of writes.
-    pub(super) limits: [[u64; 4]; 2],
+    limits: [[u64; 4]; 2],
 }
 
 impl Object {
     /// `len` bytes that may be read and written, or only one of them, or neither.
-    pub(super) fn new(start: u32, len: u32, read: bool, write: bool) -> Object {
+    pub(super) fn new(len: u32, read: bool, write: bool) -> Object {
         let limits =
-            |open: bool| [1, 2, 4, 8].map(|size| if open { u64::from(len + 1).saturating_sub(size) } else { 0 });
-        Object { start: start.into(), limits: [limits(read), limits(write)] }
+            |open: bool| [1, 2, 4, 8].map(|size| if open { (u64::from(len) + 1).saturating_sub(size) } else { 0 });
+        Object { limits: [limits(read), limits(write)] }
     }
 }
 
-/// Displacements of an object's start and of its limit for an access, from `r12`.
-pub(super) fn object_displacements(object: usize, write: bool, size: Size) -> (i8, i8) {
+/// Which object is the context.
+pub(super) const CONTEXT: usize = 0;
+/// Which object is the packet.
+pub(super) const PACKET: usize = 1;
+
+/// Displacement of an object's limit for an access, from `r12`.
+pub(super) fn limit_displacement(object: usize, write: bool, size: Size) -> i8 {
     const { assert!(OBJECTS >= -128 && OBJECTS + 2 * size_of::<Object>() as i32 <= 128) };
     let start = OBJECTS + (object * size_of::<Object>()) as i32;
-    let limit = start + 8 + if write { 32 } else { 0 } + 8 * size.bytes().trailing_zeros() as i32;
-    (start as i8, limit as i8)
+    (start + if write { 32 } else { 0 } + 8 * size.bytes().trailing_zeros() as i32) as i8
 }
 
 /// Addresses that code calls.

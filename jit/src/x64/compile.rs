@@ -33,6 +33,8 @@ const LOOP_ALIGN: usize = 32;
 pub(super) struct Tables<'t> {
     pub(super) cells: &'t mut CellMemory,
     pub(super) helpers: &'t mut Vec<HelperSite>,
+    /// Guest addresses at which code expects the context and the packet.
+    pub(super) objects: [Option<u32>; 2],
 }
 
 /// A place behind the program.

@@ -10,13 +10,16 @@ use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
 
 use super::Options;
 use super::assume;
-use super::cells::{CellMemory, Cells, Window};
+use super::cells::{CONTEXT, CellMemory, Cells, PACKET, Window};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Tables};
 use super::glue::Glue;
 use super::perf;
 use super::run::{Run, Special};
 use crate::inspect::Compilation;
+
+/// Numbers of windows that are kept at least before those that are there twice are sorted out.
+const MAX_FLEETING: usize = 4096;
 
 /// The code of one program.
 #[derive(Debug, Default)]
@@ -36,9 +39,13 @@ pub(crate) struct Jit {
     programs: Vec<Code>,
     /// Some code wants to know where context and packet are.
     likely_objects: bool,
+    /// Where code expects context and packet: where they were when it was first made.
+    objects: [Option<u32>; 2],
     helpers: Vec<HelperSite>,
     /// Windows in memory that the next run lays out anew.
     fleeting: Vec<u32>,
+    /// Length of `fleeting` at which it is sorted out.
+    fleeting_limit: usize,
     /// [`softbpf::memory::Memory::generation`] that the windows are true for.
     generation: u64,
     pub(super) interpreter: Interpreter,
@@ -59,8 +66,10 @@ impl Jit {
             cells,
             programs: Vec::new(),
             likely_objects: false,
+            objects: [None; 2],
             helpers: Vec::new(),
             fleeting: Vec::new(),
+            fleeting_limit: MAX_FLEETING,
             generation: 0,
             interpreter: Interpreter::new(),
             interpreted: false,
@@ -98,7 +107,12 @@ impl Jit {
 
     fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<Box<Compiled>> {
         let program = Arc::clone(machine.program(id)?);
-        let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers };
+        let placed = *machine.placed();
+        self.objects[CONTEXT].get_or_insert(placed.context.0);
+        if let Some((packet, _)) = placed.packet {
+            self.objects[PACKET].get_or_insert(packet);
+        }
+        let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers, objects: self.objects };
         let compiled = compile::compile(machine, id, &program, options, tables).ok()?;
         self.perf.program(&compiled);
         if compiled.likely_objects && !self.likely_objects {
@@ -116,7 +130,7 @@ impl Jit {
     /// Tells code where the run's objects are.
     fn place_objects(&mut self, machine: &mut Machine) {
         // SAFETY: the cells are in a mapping of their own, and code does not run now.
-        unsafe { (*self.cells.cells()).objects = assume::objects(machine) };
+        unsafe { (*self.cells.cells()).objects = assume::objects(machine, self.objects) };
     }
 
     fn all_code(&self) -> impl Iterator<Item = (ProgramId, &Compiled)> {
@@ -133,6 +147,7 @@ impl Jit {
         if code.is_some_and(|code| !same(code)) {
             self.programs.clear();
             self.helpers.clear();
+            self.objects = [None; 2];
             self.fleeting.clear();
             self.cells.forget_windows();
         }
@@ -148,8 +163,14 @@ impl Jit {
     }
 
     pub(super) fn set_window(&mut self, number: u32, window: Window, fleeting: bool) {
-        if fleeting {
+        // A list of those that move from object to object does not grow for ever.
+        if fleeting && self.fleeting.last() != Some(&number) {
             self.fleeting.push(number);
+            if self.fleeting.len() >= self.fleeting_limit {
+                self.fleeting.sort_unstable();
+                self.fleeting.dedup();
+                self.fleeting_limit = MAX_FLEETING.max(2 * self.fleeting.len());
+            }
         }
         self.cells.set_window(number, window);
     }

@@ -9,7 +9,7 @@ use softbpf::insn::{AtomicOp, Insn, Operand, Reg, Size, Width};
 use softbpf::memory::{Permission, STACK_FRAME};
 
 use super::asm::x64;
-use super::cells::{self, object_displacements, window_displacement};
+use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
 use super::glue::{Need, check_index};
 use super::registers::{Host, RAX, SCRATCH, host};
@@ -199,8 +199,8 @@ impl Compiler<'_> {
                 );
                 None
             }
-            Plan::Likely(Region::Context) if need != Need::Both => self.check_object(0, need, size, base, off, stub),
-            Plan::Likely(Region::Packet) if need != Need::Both => self.check_object(1, need, size, base, off, stub),
+            Plan::Likely(Region::Context) if self.check_object(CONTEXT, need, size, base, off, stub) => None,
+            Plan::Likely(Region::Packet) if self.check_object(PACKET, need, size, base, off, stub) => None,
             Plan::Likely(_) | Plan::Unknown | Plan::Proved(..) => self.check_window(base, stub),
         }
     }
@@ -217,24 +217,18 @@ impl Compiler<'_> {
         Some((self.data(map)?, limit)).filter(|_| allowed)
     }
 
-    fn check_object(
-        &mut self,
-        object: usize,
-        need: Need,
-        size: Size,
-        base: Reg,
-        off: i16,
-        stub: DynamicLabel,
-    ) -> Option<u32> {
-        let (start, limit) = object_displacements(object, need == Need::Write, size);
+    /// Compares with the context or the packet, if there is one where the code is made.
+    fn check_object(&mut self, object: usize, need: Need, size: Size, base: Reg, off: i16, stub: DynamicLabel) -> bool {
+        let here = self.tables.objects[object].filter(|_| need != Need::Both);
+        let Some(start) = here.and_then(|start| i32::try_from(start).ok()) else { return false };
+        let limit = limit_displacement(object, need == Need::Write, size);
         self.likely_objects = true;
-        self.load_distance(host(base), off.into());
+        self.load_distance(host(base), i32::from(off) - start);
         x64!(self.asm
-            ; sub r11, [BYTE r12 + start]
             ; cmp r11, [BYTE r12 + limit]
             ; jae =>stub
         );
-        None
+        true
     }
 
     fn check_window(&mut self, base: Reg, stub: DynamicLabel) -> Option<u32> {

@@ -425,15 +425,19 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
     };
     let args = [r1, r2, r3, r4, r5];
     let machine = environment.machine();
-    let call = || machine.call_helper(&mut CallBack { middle }, site.helper, args);
+    // What the helper wants is sorted out inside, while it is hot.
+    let call = || match machine.call_helper(&mut CallBack { middle }, site.helper, &args) {
+        Ok(value) => (value, None),
+        Err(Stop::Errno(errno)) => (errno.ret(), None),
+        Err(stop @ (Stop::Trap(_) | Stop::TailCall(_) | Stop::Ended(_))) => (0, Some(Box::new(stop))),
+    };
     // A mock may panic; whatever it leaves behind, the machine is not used again.
     let special = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => {
+        Ok((value, None)) => {
             environment.jit().after_helper(environment.machine());
             return Pair { value, special: 0 };
         }
-        Ok(Err(Stop::Errno(errno))) => return Pair { value: errno.ret(), special: 0 },
-        Ok(Err(stop)) => Special::Stop(stop),
+        Ok((_, Some(stop))) => Special::Stop(*stop),
         Err(panic) => Special::Panic(panic),
     };
     environment.cells.registers[1..6].copy_from_slice(&args);

@@ -27,7 +27,7 @@ pub struct Call<'m> {
     pub(super) caller: &'m mut dyn Caller,
     pub(super) number: i32,
     pub(super) row: Option<&'static HelperRow>,
-    pub(super) args: [u64; 5],
+    pub(super) args: &'m [u64; 5],
 }
 
 impl fmt::Debug for Call<'_> {
@@ -49,7 +49,7 @@ impl Call<'_> {
 
     /// The five argument registers.
     pub fn args(&self) -> [u64; 5] {
-        self.args
+        *self.args
     }
 
     /// The machine's world.

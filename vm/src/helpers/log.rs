@@ -100,7 +100,7 @@ impl Log {
 
     /// Counts a call; where it is kept, if it is.
     #[inline]
-    pub(super) fn begin(&mut self, number: i32, args: [u64; 5]) -> Option<usize> {
+    pub(super) fn begin(&mut self, number: i32, args: &[u64; 5]) -> Option<usize> {
         let (count, records) = match place(number) {
             Some(index) => {
                 self.counts[index] += 1;
@@ -115,7 +115,7 @@ impl Log {
         if count > MAX_RECORDS as u64 {
             return None;
         }
-        records.push(CallRecord { args, ret: None });
+        records.push(CallRecord { args: *args, ret: None });
         Some(records.len() - 1)
     }
 

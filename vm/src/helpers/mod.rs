@@ -122,7 +122,26 @@ pub(crate) fn helper_name(number: i32) -> String {
 }
 
 /// Calls a helper for a program: its mock if it has one, else its implementation.
-pub(crate) fn call(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+#[inline]
+pub(crate) fn call(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args: &[u64; 5]) -> Result<u64, Stop> {
+    // The plain case, which costs little more than the helper: nothing is mocked, and the call is only counted.
+    let helpers = machine.helpers_mut();
+    if helpers.mocks.is_empty()
+        && helpers.log.is_full(number)
+        && let Some(body) = body(number)
+    {
+        helpers.log.count(number);
+        return body(&mut Call { machine, caller, number, row: table::by_number(number), args });
+    }
+    call_noted(machine, caller, number, args)
+}
+
+fn body(number: i32) -> Option<Body> {
+    *BODIES.get(usize::try_from(number).ok()?)?
+}
+
+#[inline(never)]
+fn call_noted(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args: &[u64; 5]) -> Result<u64, Stop> {
     let row = table::by_number(number);
     let record = machine.helpers_mut().log.begin(number, args);
     let result = match machine.helpers_mut().take_mock(number) {
@@ -133,7 +152,7 @@ pub(crate) fn call(machine: &mut Machine, caller: &mut dyn Caller, number: i32, 
             result
         }
         Some(Mock { body: None }) => Err(Stop::trap(TrapKind::MockReentered { helper: helper_name(number).into() })),
-        None => match usize::try_from(number).ok().and_then(|number| BODIES.get(number)).copied().flatten() {
+        None => match body(number) {
             Some(body) => body(&mut Call { machine, caller, number, row, args }),
             None => Err(Stop::trap(TrapKind::NoHelper { number, name: row.map(|row| row.name) })),
         },

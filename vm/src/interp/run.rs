@@ -143,7 +143,7 @@ impl<'r, 'h> Run<'r, 'h> {
     fn call_helper(&mut self, machine: &mut Machine, number: i32) -> Result<(), Box<Trap>> {
         let mut args = [0; 5];
         args.copy_from_slice(&self.regs[1..6]);
-        match machine.call_helper(self, number, args) {
+        match machine.call_helper(self, number, &args) {
             Ok(value) => self.regs[0] = value,
             Err(Stop::Errno(errno)) => self.regs[0] = errno.ret(),
             Err(Stop::Trap(kind)) => return Err(self.trap_here(machine, *kind)),

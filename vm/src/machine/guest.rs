@@ -123,7 +123,7 @@ impl Machine {
     ///
     /// # Errors
     /// What the helper wants of the engine instead of a value in `r0`: see [`Stop`].
-    pub fn call_helper(&mut self, caller: &mut dyn Caller, number: i32, args: [u64; 5]) -> Result<u64, Stop> {
+    pub fn call_helper(&mut self, caller: &mut dyn Caller, number: i32, args: &[u64; 5]) -> Result<u64, Stop> {
         crate::helpers::call(self, caller, number, args)
     }
 
