@@ -46,6 +46,9 @@ pub(crate) enum Plan {
     Likely(Region),
     /// In bounds, at one of these offsets of an object that is open for it.
     Proved(Region, Offsets),
+    /// Not an access, but a lookup in the map with this index, which has elements; its key is at this offset from the top
+    /// of the frame, if that is known.
+    Lookup { map: u32, key: Option<i32> },
 }
 
 /// What must be true of a run for the proofs to hold.
@@ -93,8 +96,10 @@ impl Proofs {
     /// Has everything checked: what was proved becomes likely.
     pub(crate) fn doubt(&mut self) {
         for plan in &mut self.plans {
-            if let Plan::Proved(region, _) = *plan {
-                *plan = Plan::Likely(region);
+            match *plan {
+                Plan::Proved(region, _) => *plan = Plan::Likely(region),
+                Plan::Lookup { .. } => *plan = Plan::Unknown,
+                Plan::Unknown | Plan::Likely(_) => {}
             }
         }
         self.assumptions = Assumptions::default();
@@ -215,9 +220,10 @@ impl Pass<'_> {
             self.turn = block.turn;
             let mut state = self.arrive(number, block);
             let mut falls = true;
-            for index in block.start as usize..block.end as usize {
+            let start = block.start as usize;
+            for (index, insn) in (start..).zip(&insns[start..block.end as usize]) {
                 let slot = self.code.slot_of(index).unwrap_or(0);
-                falls = self.step(index, slot, &insns[index], &mut state);
+                falls = self.step(index, slot, insn, &mut state);
             }
             if falls && (block.end as usize) < insns.len() {
                 self.bring(block.end as usize, &state);

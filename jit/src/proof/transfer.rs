@@ -2,6 +2,7 @@
 
 use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Callee, Imm64, Insn, Reg, Size, SwapWidth, Width};
 use softbpf::map_spec::MapType;
+use softbpf::memory::STACK_FRAME;
 use softbpf::semantics;
 
 use super::state::State;
@@ -143,13 +144,14 @@ impl Pass<'_> {
     }
 
     fn call(&mut self, index: usize, callee: Callee, state: &mut State) {
-        let map = state.get(Reg::R1);
+        let (map, key) = (state.get(Reg::R1), state.get(Reg::R2));
         state.clobber();
         if callee == Callee::Helper(MAP_LOOKUP_ELEM) && !self.machine.is_mocked(MAP_LOOKUP_ELEM) {
             // It writes nothing.
             self.proofs.assumptions.lookup = true;
             if let Some(map) = self.looked_up(map) {
                 let id = index as u32;
+                self.proofs.plans[index] = Plan::Lookup { map, key: key_in_frame(key) };
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
                 state.set(Reg::R0, Value::MaybeNull { map, id });
@@ -175,6 +177,12 @@ impl Pass<'_> {
     }
 }
 
+/// Where a key of 4 bytes is on the stack, if it is all in the frame.
+fn key_in_frame(key: Value) -> Option<i32> {
+    let Value::Pointer(Region::Stack, offsets) = key else { return None };
+    offsets.single().filter(|&at| (-(STACK_FRAME as i32)..=-4).contains(&at))
+}
+
 /// A store has been made.
 fn written(state: &mut State, plan: Plan, size: Size) {
     match plan {
@@ -183,7 +191,7 @@ fn written(state: &mut State, plan: Plan, size: Size) {
         }
         // Inside another object.
         Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
-        Plan::Unknown | Plan::Likely(_) => state.doubt_spilled(),
+        Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } => state.doubt_spilled(),
     }
 }
 

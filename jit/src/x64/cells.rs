@@ -44,6 +44,8 @@ pub(super) struct Cells {
     pub(super) scratch: [u64; 2],
     /// Routines that all code shares, and functions of Rust that they call: [`super::glue`].
     pub(super) routines: Routines,
+    /// How often each helper was called.
+    pub(super) counts: *mut u64,
     /// The run in progress.
     pub(super) run: *mut Run,
 }
@@ -120,6 +122,7 @@ displacements! {
     SITE site;
     CALLER_STACK caller_stack;
     SCRATCH scratch;
+    COUNTS counts;
     LEAVE routines.leave;
     HELPER routines.helper;
     SLOW routines.slow;

@@ -72,6 +72,8 @@ pub(super) struct HelperSite {
     pub(super) index: u32,
     /// Number of the helper.
     pub(super) helper: i32,
+    /// Index of the map that a lookup looks into, where that is known.
+    pub(super) map: Option<u32>,
 }
 
 /// An instruction that calls go to.
@@ -101,6 +103,8 @@ pub(super) struct Compiled {
     pub(super) starts: Vec<u32>,
     /// By index: how accesses are made.
     pub(super) plans: Vec<Plan>,
+    /// Its stack frame must be open while it runs.
+    pub(super) needs_frame: bool,
     /// What must be true of a run for the code to be right.
     pub(super) assumptions: Assumptions,
     /// Some access is compared with the limits of context or packet ([`super::cells::Object`]).

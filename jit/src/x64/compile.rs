@@ -8,8 +8,11 @@ use std::sync::Arc;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use softbpf::codec::Code;
 use softbpf::engine::ProgramId;
+use softbpf::helpers::MAX_RECORDS;
 use softbpf::insn::{Callee, Condition, Insn, Operand, Reg, Width};
 use softbpf::machine::Machine;
+use softbpf::map_spec::MapType;
+use softbpf::maps::ArrayLayout;
 use softbpf::memory::{FRAME_STRIDE, MAX_FRAMES, STACK_TOP};
 use softbpf::program::Program;
 
@@ -17,7 +20,7 @@ use super::Options;
 use super::alu;
 use super::asm::{Assembler, x64};
 use crate::blocks::{self, Place};
-use crate::proof::{self, Plan};
+use crate::proof::{self, MAP_LOOKUP_ELEM, Plan, Region};
 
 use super::cells::{self, CellMemory};
 use super::code::{CodeError, CodeMemory, Compiled, Function, HelperSite, Site};
@@ -46,6 +49,10 @@ pub(super) enum Stub {
     Miss(Miss),
     /// Have the instruction with this index executed by Rust, and go on at this offset.
     Slow { index: u32, end: u32 },
+    /// A lookup has found nothing.
+    NoElement(DynamicLabel),
+    /// Call the helper for a lookup, and go on at this offset.
+    Lookup { index: u32, map: u32, end: u32 },
 }
 
 pub(super) struct Compiler<'c> {
@@ -122,6 +129,7 @@ pub(super) fn compile(
     }
     starts.push(compiler.offset());
     let functions = compiler.functions();
+    let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
     let Compiler { mut asm, mut sites, plans, epilogue, likely_objects, .. } = compiler;
     sites.sort_by_key(|site| site.offset);
@@ -134,6 +142,7 @@ pub(super) fn compile(
         epilogue: epilogue.unwrap_or(0),
         starts,
         plans,
+        needs_frame,
         assumptions,
         likely_objects,
     })
@@ -305,15 +314,10 @@ impl Compiler<'_> {
 
     fn call(&mut self, index: u32, slot: usize, callee: Callee) {
         match callee {
-            Callee::Helper(helper) => {
-                let number = self.tables.helpers.len() as i32;
-                self.tables.helpers.push(HelperSite { program: self.id, index, helper });
-                x64!(self.asm
-                    ; mov r11d, DWORD number
-                    ; call QWORD [DWORD r12 + cells::HELPER]
-                );
-                self.site(index, None);
-            }
+            Callee::Helper(helper) => match self.plans[index as usize] {
+                Plan::Lookup { map, key } => self.lookup(index, map, key),
+                Plan::Unknown | Plan::Likely(_) | Plan::Proved(..) => self.helper(index, helper, None),
+            },
             Callee::Local(off) => {
                 let target = blocks::target(self.code, slot, off) as u32;
                 if let Ok(at) = self.calls.binary_search_by_key(&target, |&(index, _)| index) {
@@ -329,6 +333,55 @@ impl Compiler<'_> {
             // Traps.
             Callee::Kfunc { .. } => self.leave(index),
         }
+    }
+
+    /// Calls a helper; a lookup says in which map.
+    fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
+        let number = self.tables.helpers.len() as i32;
+        self.tables.helpers.push(HelperSite { program: self.id, index, helper, map });
+        x64!(self.asm
+            ; mov r11d, DWORD number
+            ; call QWORD [DWORD r12 + cells::HELPER]
+        );
+        self.site(index, None);
+    }
+
+    /// `bpf_map_lookup_elem` in a known map: in an array it is an addition, as in the kernel's `array_map_gen_lookup`.
+    fn lookup(&mut self, index: u32, map: u32, key: Option<i32>) {
+        let array = key.and_then(|key| Some((key, self.array(map)?)));
+        let Some((key, layout)) = array else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
+        let (noted, none, done) =
+            (self.asm.new_dynamic_label(), self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
+        let asm = &mut self.asm;
+        let count = 8 * MAP_LOOKUP_ELEM;
+        x64!(asm
+            // Calls that are kept with their arguments are the helper's.
+            ; mov r11, [DWORD r12 + cells::COUNTS]
+            ; cmp QWORD [r11 + count], DWORD MAX_RECORDS as i32
+            ; jb =>noted
+            ; inc QWORD [r11 + count]
+            ; mov eax, [DWORD r10 + rbp * 1 + key]
+            ; cmp eax, DWORD layout.max_entries as i32
+            ; jae =>none
+        );
+        if layout.stride.is_power_of_two() {
+            x64!(asm; shl eax, BYTE layout.stride.trailing_zeros() as i8);
+        } else {
+            x64!(asm; imul eax, eax, DWORD layout.stride as i32);
+        }
+        x64!(asm; add eax, DWORD layout.start as i32; =>done);
+        for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
+            x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
+        }
+        let end = self.offset();
+        self.stub_at(none, Stub::NoElement(done));
+        self.stub_at(noted, Stub::Lookup { index, map, end });
+    }
+
+    /// Where an array's values lie, if all of them are open and each has one copy.
+    fn array(&self, map: u32) -> Option<ArrayLayout> {
+        let info = self.machine.map_info(map as usize)?;
+        info.array_layout().filter(|layout| layout.all_open && info.map_type() == MapType::Array)
     }
 
     /// For each function the code that calls it: saves what callees preserve, opens a stack frame, and closes it.
@@ -395,13 +448,49 @@ impl Compiler<'_> {
                     self.slow(index);
                     self.resume_at(self.sites.len() - 1, end);
                 }
+                Stub::NoElement(done) => x64!(self.asm; xor eax, eax; jmp =>done),
+                Stub::Lookup { index, map, end } => {
+                    self.helper(index, MAP_LOOKUP_ELEM, Some(map));
+                    self.jump_to(end);
+                }
             }
         }
+    }
+
+    /// Goes to code that is there already.
+    fn jump_to(&mut self, offset: u32) {
+        const JUMP: i64 = 5;
+        let distance = i64::from(offset) - i64::from(self.offset()) - JUMP;
+        self.asm.push(0xe9);
+        self.asm.push_i32(distance as i32);
     }
 
     /// Where the site with this number goes on.
     pub(super) fn resume_at(&mut self, site: usize, offset: u32) {
         self.sites[site].resume = offset;
+    }
+}
+
+/// Whether an instruction may touch the stack, or have others do so.
+fn may_touch_stack(insn: &Insn, plan: Plan) -> bool {
+    match insn {
+        Insn::Call(_) => true,
+        Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. } => !matches!(plan, Plan::Proved(region, _) if region != Region::Stack),
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::MovSx { .. }
+        | Insn::End { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::LoadImm64 { .. }
+        | Insn::LoadPacket { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Exit => false,
     }
 }
 

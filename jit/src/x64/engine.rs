@@ -193,7 +193,7 @@ impl Jit {
         }
     }
 
-    fn execute(&mut self, machine: &mut Machine, entry: Entry, code: *const u8) -> Finish {
+    fn execute(&mut self, machine: &mut Machine, entry: Entry, code: *const u8, needs_frame: bool) -> Finish {
         let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
         let mut run = Run {
             jit: self,
@@ -207,7 +207,7 @@ impl Jit {
             special: None,
         };
         let cells = self.cells.cells();
-        prepare(cells, machine, entry, &mut run);
+        prepare(cells, machine, entry, &mut run, needs_frame);
         // SAFETY: the code is this engine's, of a program of this machine; the cells were just filled for this run; what
         // they point to is not touched until the code has left, but by the functions in `run`.
         let left = unsafe { self.glue.enter(cells, code) };
@@ -221,16 +221,22 @@ impl Jit {
             Some(ret) if left => ret,
             _ => Ok(cells.registers[0]),
         };
-        let deepest = run.deepest.max((STACK_TOP - cells.lowest as u32) / FRAME_STRIDE);
-        machine.leave_frames(deepest, deepest);
+        if needs_frame {
+            let deepest = run.deepest.max((STACK_TOP - cells.lowest as u32) / FRAME_STRIDE);
+            machine.leave_frames(deepest, deepest);
+        }
         Finish { ret, instructions: (budget - cells.fuel).unsigned_abs() }
     }
 }
 
 /// Fills the cells for a run.
-fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run) {
+fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run, needs_frame: bool) {
+    let counts = machine.call_counts().as_mut_ptr();
     let mut view = machine.memory.view();
-    let top = view.push_frame(0).unwrap_or(0);
+    let top = u64::from(STACK_TOP);
+    if needs_frame {
+        view.push_frame(0);
+    }
     let (arena, readable, writable) = view.parts();
     // SAFETY: the cells are in a mapping of their own, and no code runs.
     let cells = unsafe { &mut *cells };
@@ -245,6 +251,7 @@ fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run
     cells.loops = MAY_GOTO_LOOPS.into();
     cells.lowest = top;
     cells.misses = 0;
+    cells.counts = counts;
     cells.run = run;
 }
 
@@ -263,8 +270,11 @@ impl Engine for Jit {
         }
         self.check_machine(machine, entry.program);
         self.start_run(machine);
-        match self.compiled(machine, entry.program, entry.args[0]).map(Compiled::entry) {
-            Some(code) => self.execute(machine, entry, code),
+        match self.compiled(machine, entry.program, entry.args[0]) {
+            Some(code) => {
+                let (start, needs_frame) = (code.entry(), code.needs_frame);
+                self.execute(machine, entry, start, needs_frame)
+            }
             None => {
                 self.interpreted = true;
                 self.interpreter.run(machine, entry, hook)

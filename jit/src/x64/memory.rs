@@ -201,7 +201,7 @@ impl Compiler<'_> {
             }
             Plan::Likely(Region::Context) if self.check_object(CONTEXT, need, size, base, off, stub) => None,
             Plan::Likely(Region::Packet) if self.check_object(PACKET, need, size, base, off, stub) => None,
-            Plan::Likely(_) | Plan::Unknown | Plan::Proved(..) => self.check_window(base, stub),
+            Plan::Likely(_) | Plan::Unknown | Plan::Proved(..) | Plan::Lookup { .. } => self.check_window(base, stub),
         }
     }
 

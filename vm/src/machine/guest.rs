@@ -109,6 +109,20 @@ impl Machine {
         self.helpers.counts()
     }
 
+    /// What `bpf_map_lookup_elem` gives for the map with this index and the key at a guest address, for engines that know
+    /// the map; `None` where the helper must be asked: the key cannot be read, or is long.
+    #[inline]
+    pub fn lookup(&mut self, index: usize, key: u64) -> Option<u64> {
+        const SHORT: usize = 64;
+        let cpu = self.cpu();
+        let (map, memory) = self.map_and_memory(index);
+        let bytes = memory.read(key, map.key_size().into()).ok()?;
+        let mut copy = [0; SHORT];
+        let copy = copy.get_mut(..bytes.len())?;
+        copy.copy_from_slice(bytes);
+        Some(map.lookup(memory, cpu, copy).map_or(0, u64::from))
+    }
+
     /// Whether calls of this helper are only counted from now on: those that an engine may count itself.
     pub fn log_full(&self, number: i32) -> bool {
         self.helpers.log_full(number)
