@@ -83,6 +83,9 @@ pub trait Caller {
 }
 
 /// Runs programs. See the module's header for what it owes.
+///
+/// An engine may remember what it finds out of programs and maps for as long as [`Machine::load_id`] stays the same. A
+/// panic that goes through it must leave it fit for the next run: of a machine that was reset, or reloaded.
 pub trait Engine: fmt::Debug + Send {
     /// Name for listings: `interpreter`, `jit`.
     fn name(&self) -> &'static str;

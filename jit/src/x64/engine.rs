@@ -46,6 +46,8 @@ pub(crate) struct Jit {
     fleeting: Vec<u32>,
     /// Length of `fleeting` at which it is sorted out.
     fleeting_limit: usize,
+    /// [`Machine::load_id`] of the machine that code and windows are of.
+    load_id: u64,
     /// [`softbpf::memory::Memory::generation`] that the windows are true for.
     generation: u64,
     pub(super) interpreter: Interpreter,
@@ -70,6 +72,7 @@ impl Jit {
             helpers: Vec::new(),
             fleeting: Vec::new(),
             fleeting_limit: MAX_FLEETING,
+            load_id: 0,
             generation: 0,
             interpreter: Interpreter::new(),
             interpreted: false,
@@ -140,15 +143,16 @@ impl Jit {
         })
     }
 
-    /// Forgets all code when it was made for another machine's program.
-    fn check_machine(&mut self, machine: &Machine, id: ProgramId) {
-        let code = self.programs.get(id.index()).and_then(|code| code.proved.as_deref());
-        let same = |code: &Compiled| machine.program(id).is_some_and(|program| Arc::ptr_eq(program, &code.program));
-        if code.is_some_and(|code| !same(code)) {
+    /// Forgets all code when it was made for another machine, or for another object in this one.
+    fn check_machine(&mut self, machine: &Machine) {
+        if self.load_id != machine.load_id() {
+            self.load_id = machine.load_id();
+            self.generation = machine.memory.generation();
             self.programs.clear();
             self.helpers.clear();
             self.objects = [None; 2];
             self.fleeting.clear();
+            self.likely_objects = false;
             self.cells.forget_windows();
         }
     }
@@ -268,7 +272,7 @@ impl Engine for Jit {
         if self.interpreted {
             return self.interpreter.run(machine, entry, hook);
         }
-        self.check_machine(machine, entry.program);
+        self.check_machine(machine);
         self.start_run(machine);
         match self.compiled(machine, entry.program, entry.args[0]) {
             Some(code) => {

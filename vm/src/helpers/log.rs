@@ -76,8 +76,13 @@ impl Log {
 
     /// Forgets everything; the counts stay where they are.
     pub(super) fn forget(&mut self) {
-        self.counts.fill(0);
-        self.records.iter_mut().for_each(Vec::clear);
+        for (index, count) in self.counts.iter_mut().enumerate() {
+            // Engines that count themselves keep no records before these are full.
+            if *count > 0 {
+                *count = 0;
+                self.records[index].clear();
+            }
+        }
         self.unknown.clear();
     }
 

@@ -19,6 +19,7 @@ mod time;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 
 pub use call::Call;
@@ -147,9 +148,10 @@ fn call_noted(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args:
     let result = match machine.helpers_mut().take_mock(number) {
         Some(Mock { body: Some(mut body) }) => {
             let mut call = Call { machine, caller, number, row, args };
-            let result = call.check().and_then(|()| body(&mut call));
+            let result = catch_unwind(AssertUnwindSafe(|| call.check().and_then(|()| body(&mut call))));
+            // Whatever the mock was doing when it panicked, whoever uses it again has caught the panic.
             machine.helpers_mut().mocks.insert(number, Mock { body: Some(body) });
-            result
+            result.unwrap_or_else(|panic| resume_unwind(panic))
         }
         Some(Mock { body: None }) => Err(Stop::trap(TrapKind::MockReentered { helper: helper_name(number).into() })),
         None => match body(number) {
@@ -275,6 +277,14 @@ impl Helpers {
 
     pub(crate) fn is_mocked(&self, number: i32) -> bool {
         self.mocks.contains_key(&number)
+    }
+
+    /// Takes all mocks away.
+    pub(crate) fn remove_mocks(&mut self) {
+        if !self.mocks.is_empty() {
+            self.generation += 1;
+            self.mocks.clear();
+        }
     }
 
     pub(crate) fn remove_mock(&mut self, number: i32) {

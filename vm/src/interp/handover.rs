@@ -72,6 +72,7 @@ impl Interpreter {
     pub fn resume(&mut self, machine: &mut Machine, suspended: Suspended) -> Resumed {
         let Suspended { program, index, floor, used, tail_calls, .. } = suspended;
         let depth = suspended.callers.len() as u32;
+        self.check_machine(machine);
         if !self.prepare(machine, program) {
             let callers = suspended.callers.iter().map(|caller| (caller.program, caller.ret.saturating_sub(1)));
             let trap = machine.trap(machine.bad_program(program), program, index, suspended.registers, callers);

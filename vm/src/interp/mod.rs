@@ -32,6 +32,8 @@ use crate::machine::Machine;
 pub struct Interpreter {
     /// Flat forms of the machine's programs, made when first run.
     flat: Vec<Option<Flat>>,
+    /// [`Machine::load_id`] of the machine that they are of.
+    load_id: u64,
     /// Room for the callers of the next run.
     frames: Option<Box<Frames>>,
 }
@@ -49,6 +51,14 @@ impl Interpreter {
     /// An interpreter that has run nothing yet.
     pub fn new() -> Interpreter {
         Interpreter::default()
+    }
+
+    /// Forgets the programs of another machine, or of another object in this one.
+    fn check_machine(&mut self, machine: &Machine) {
+        if self.load_id != machine.load_id() {
+            self.flat.clear();
+            self.load_id = machine.load_id();
+        }
     }
 
     /// Makes the flat form of a program, if there is none yet; false for one that cannot be run.
@@ -93,6 +103,7 @@ impl Engine for Interpreter {
     }
 
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
+        self.check_machine(machine);
         if !self.prepare(machine, entry.program) {
             let kind = machine.bad_program(entry.program);
             let trap = machine.trap(kind, entry.program, 0, [0; 11], std::iter::empty());

@@ -67,7 +67,7 @@ pub enum RunError {
         /// How many there are.
         cpus: u32,
     },
-    /// A mock panicked during an earlier run, and what that run left is not to be trusted.
+    /// A mock panicked during an earlier run, and what that run left is not to be trusted before [`super::Machine::reset`].
     #[error("an earlier run was cut off by a panic")]
     Poisoned,
 }

@@ -4,10 +4,12 @@
 
 mod error;
 mod guest;
+mod reset;
 mod run;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use error::{LoadError, NoSuchMap, RunError, TailCallError};
 pub use run::Repeated;
@@ -85,6 +87,12 @@ fn load_programs(object: &Object) -> Vec<Loaded> {
     object.programs().enumerate().map(load).collect()
 }
 
+/// A number that this process has not used yet; never 0.
+fn next_load_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 fn names(programs: &[Loaded]) -> FxHashMap<Arc<str>, ProgramId> {
     // From the last, so that the first of a name stays.
     let programs = programs.iter().enumerate().rev();
@@ -131,6 +139,9 @@ pub struct Machine {
     walk_keys: Vec<((u32, usize), u32)>,
     /// `None` while a program runs.
     engine: Option<Box<dyn Engine>>,
+    /// A run was cut off by a panic.
+    poisoned: bool,
+    load_id: u64,
 }
 
 impl Machine {
@@ -154,20 +165,14 @@ impl Machine {
         if config.track_uninitialised {
             memory.track_uninitialised()?;
         }
-        let maps = object
-            .maps()
-            .iter()
-            .map(|spec| Map::create(spec, &mut memory, config.cpus))
-            .collect::<Result<Vec<_>, _>>()?;
-        let programs = load_programs(object);
         let mut machine = Machine {
             memory,
             world: World::default(),
             fuel: DEFAULT_FUEL,
-            holding_maps: run::holding_maps(&maps),
-            maps,
-            program_names: names(&programs),
-            programs,
+            maps: Vec::new(),
+            holding_maps: Vec::new(),
+            program_names: FxHashMap::default(),
+            programs: Vec::new(),
             helpers: Helpers::default(),
             cpus: config.cpus,
             placed: Placed::default(),
@@ -179,9 +184,25 @@ impl Machine {
             walks: 0,
             walk_keys: Vec::new(),
             engine: Some(config.engine),
+            poisoned: false,
+            load_id: 0,
         };
-        machine.fill_program_arrays(object)?;
+        machine.fill(object)?;
         Ok(machine)
+    }
+
+    /// Loads an object into an empty machine.
+    fn fill(&mut self, object: &Object) -> Result<(), LoadError> {
+        for spec in object.maps() {
+            self.maps.push(Map::create(spec, &mut self.memory, self.cpus)?);
+        }
+        self.holding_maps = run::holding_maps(&self.maps);
+        self.programs = load_programs(object);
+        self.program_names = names(&self.programs);
+        self.fill_program_arrays(object)?;
+        self.memory.mark();
+        self.load_id = next_load_id();
+        Ok(())
     }
 
     // Programs.
@@ -234,6 +255,12 @@ impl Machine {
     /// Number of possible CPUs.
     pub fn cpus(&self) -> u32 {
         self.cpus
+    }
+
+    /// A number that no other loading of an object has in this process, never 0: what an engine compares before it uses
+    /// what it remembers of programs, maps and addresses. [`Machine::reload`] changes it, [`Machine::reset`] does not.
+    pub fn load_id(&self) -> u64 {
+        self.load_id
     }
 
     /// The engine's name.

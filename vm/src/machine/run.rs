@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Machine, RunError};
 use crate::context::Context;
-use crate::engine::{Engine, Entry, ProgramId, Step, StepHook};
+use crate::engine::{Engine, Entry, Finish, ProgramId, Step, StepHook};
 use crate::maps::Map;
 use crate::outcome::{Outcome, Trap, TrapKind};
 
@@ -17,6 +17,34 @@ pub struct Repeated {
     pub runs: u64,
     /// Instructions executed in all runs together.
     pub instructions: u64,
+}
+
+/// A machine whose engine is at work: the engine comes back when this is dropped, and a panic leaves the machine poisoned.
+struct Running<'m> {
+    machine: &'m mut Machine,
+    engine: Option<Box<dyn Engine>>,
+    /// The engine has begun a run and not ended it.
+    under_way: bool,
+}
+
+impl Running<'_> {
+    fn run(&mut self, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
+        self.under_way = true;
+        let finish = match &mut self.engine {
+            Some(engine) => engine.run(self.machine, entry, hook),
+            // It is taken by `drop` only.
+            None => Finish { ret: Ok(0), instructions: 0 },
+        };
+        self.under_way = false;
+        finish
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.machine.engine = self.engine.take();
+        self.machine.poisoned |= self.under_way;
+    }
 }
 
 impl Machine {
@@ -64,17 +92,16 @@ impl Machine {
     /// As [`Machine::run`].
     pub fn repeat(&mut self, program: &str, context: impl Context, times: u64) -> Result<Repeated, RunError> {
         let program = self.find_program(program)?;
-        let (mut engine, entry) = self.start(program, &context)?;
+        let (mut running, entry) = self.start(program, &context)?;
         let mut repeated = Repeated { ret: Ok(0), runs: 0, instructions: 0 };
         while repeated.ret.is_ok() && (repeated.runs < times || repeated.runs == 0) {
-            self.forget_run();
-            let finish = engine.run(self, entry, None);
+            running.machine.forget_run();
+            let finish = running.run(entry, None);
             repeated.runs += 1;
             repeated.instructions = repeated.instructions.saturating_add(finish.instructions);
-            repeated.ret = self.finish(program, finish.ret);
+            repeated.ret = running.machine.finish(program, finish.ret);
         }
-        self.forget_run();
-        self.engine = Some(engine);
+        running.machine.forget_run();
         Ok(repeated)
     }
 
@@ -84,10 +111,10 @@ impl Machine {
         context: &dyn Context,
         hook: Option<StepHook<'_>>,
     ) -> Result<Outcome, RunError> {
-        let (mut engine, entry) = self.start(program, context)?;
-        self.forget_run();
-        let finish = engine.run(self, entry, hook);
-        self.engine = Some(engine);
+        let (mut running, entry) = self.start(program, context)?;
+        running.machine.forget_run();
+        let finish = running.run(entry, hook);
+        drop(running);
         Ok(Outcome {
             ret: self.finish(program, finish.ret),
             instructions: finish.instructions,
@@ -98,11 +125,14 @@ impl Machine {
         })
     }
 
-    /// Places the context; the engine, which comes back when the run has ended, and where it starts.
-    fn start(&mut self, program: ProgramId, context: &dyn Context) -> Result<(Box<dyn Engine>, Entry), RunError> {
+    /// Places the context; the machine with its engine taken out, and where it starts.
+    fn start(&mut self, program: ProgramId, context: &dyn Context) -> Result<(Running<'_>, Entry), RunError> {
         let program_type = self.loaded(program)?.program_type();
         if self.world.cpu >= self.cpus {
             return Err(RunError::NoSuchCpu { cpu: self.world.cpu, cpus: self.cpus });
+        }
+        if self.poisoned {
+            return Err(RunError::Poisoned);
         }
         let engine = self.engine.take().ok_or(RunError::Poisoned)?;
         // User space may have deleted elements since the last run.
@@ -112,7 +142,8 @@ impl Machine {
         match context.place(&mut self.memory, program_type) {
             Ok(placed) => {
                 self.placed = placed;
-                Ok((engine, Entry { program, args: placed.args, budget: self.fuel }))
+                let entry = Entry { program, args: placed.args, budget: self.fuel };
+                Ok((Running { machine: self, engine: Some(engine), under_way: false }, entry))
             }
             Err(error) => {
                 self.engine = Some(engine);
@@ -122,7 +153,7 @@ impl Machine {
     }
 
     /// Starts to count anew what a run may have only so much of, and drops what the last one sent out.
-    fn forget_run(&mut self) {
+    pub(super) fn forget_run(&mut self) {
         self.events.clear();
         self.printk.clear();
         self.printk_bytes = 0;

@@ -178,6 +178,12 @@ impl MapKind for HashMap {
         self.free = FreeSlots::new(self.free.keeps_spare);
         self.keys.bytes.clear();
         self.forget_elements();
+        // A run that was cut off has not ended its walks.
+        self.walks = Walks::default();
+    }
+
+    fn forget_growth(&mut self) {
+        self.slots.keep_first_row();
     }
 }
 

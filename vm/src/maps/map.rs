@@ -221,6 +221,12 @@ impl Map {
         self.kind.reset(memory);
     }
 
+    /// As [`Map::reset`], where guest memory is being taken back that was handed out after the map was made.
+    pub(crate) fn reset_with_memory(&mut self, memory: &mut Memory) {
+        self.kind.reset(memory);
+        self.kind.forget_growth();
+    }
+
     // The user side.
 
     /// The value of `key`; of a per-CPU map the copies of all CPUs, each rounded up to 8 bytes.

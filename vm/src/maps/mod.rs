@@ -127,6 +127,9 @@ trait MapKind: Sized {
 
     /// Back to the state that `create` left.
     fn reset(&mut self, memory: &mut Memory);
+
+    /// After `reset`: forgets guest memory that the map has taken since `create`, which is being taken back.
+    fn forget_growth(&mut self) {}
 }
 
 macro_rules! map_kinds {
@@ -213,6 +216,10 @@ macro_rules! map_kinds {
 
             fn reset(&mut self, memory: &mut Memory) {
                 match self { $(Kind::$name(kind) => kind.reset(memory),)* }
+            }
+
+            fn forget_growth(&mut self) {
+                match self { $(Kind::$name(kind) => kind.forget_growth(),)* }
             }
         }
     };

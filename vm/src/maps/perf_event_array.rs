@@ -234,6 +234,7 @@ impl MapKind for PerfEventArray {
         self.drain();
         self.closed.clear();
         self.lost.fill(0);
+        self.buffer_bytes = DEFAULT_PERF_BUFFER_BYTES;
     }
 }
 

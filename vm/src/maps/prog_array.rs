@@ -139,6 +139,7 @@ impl MapKind for ProgArray {
     fn end_run(&mut self, _memory: &mut Memory) {}
 
     fn reset(&mut self, _memory: &mut Memory) {
-        self.slots = self.initial.iter().map(|(&index, &program)| (index, program)).collect();
+        self.slots.clear();
+        self.slots.extend(self.initial.iter().map(|(&index, &program)| (index, program)));
     }
 }

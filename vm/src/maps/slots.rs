@@ -59,6 +59,11 @@ impl Slots {
         Ok(())
     }
 
+    /// Forgets all rows but the first.
+    pub(super) fn keep_first_row(&mut self) {
+        self.rows.truncate(1);
+    }
+
     fn kind_from(&self, slot: u32) -> ObjectKind {
         let mut kind = self.kind.clone();
         if let ObjectKind::MapValue { first, .. } = &mut kind {

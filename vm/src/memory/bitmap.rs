@@ -87,6 +87,13 @@ impl Bitmap {
         self.blend(last, tail, fill);
     }
 
+    /// Clears the bits of `len` bytes at `addr`, both multiples of 8.
+    pub(super) fn clear(&mut self, addr: u32, len: u32) {
+        if let Some(bits) = self.bits.get_mut(addr as usize / 8..(addr as usize + len as usize) / 8) {
+            bits.fill(0);
+        }
+    }
+
     fn blend(&mut self, byte: usize, mask: u8, fill: u8) {
         if mask != 0
             && let Some(bits) = self.bits.get_mut(byte)

@@ -11,6 +11,7 @@
 
 mod bitmap;
 mod far;
+mod footprint;
 mod objects;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::ops::Range;
 use bitmap::Bitmap;
 pub use far::FAR_START;
 use far::Far;
+use footprint::{Footprint, PAGE};
 use memmap2::{MmapMut, MmapOptions};
 pub use objects::{Nearest, ObjectKind};
 use objects::{Objects, Row};
@@ -46,6 +48,8 @@ const ALIGN: u32 = 64;
 const ARENA_PADDING: usize = 8;
 /// How far a window reaches to both sides.
 const REACH: u32 = 0x1_0000;
+/// Pages of the arena that a reset clears one by one: for more, a new arena costs less.
+const MAX_PAGES_KEPT: usize = 2048;
 /// Arena sizes, the first that the machine grants is taken.
 const ARENA_SIZES: [u64; 4] = [1 << 32, 1 << 30, 1 << 28, 1 << 26];
 
@@ -130,6 +134,9 @@ pub struct Memory {
     far: Far,
     run_zone: Zone,
     persistent: Zone,
+    /// Where the persistent zone ended when [`Memory::mark`] was called.
+    mark: u64,
+    footprint: Footprint,
     generation: u64,
 }
 
@@ -195,6 +202,8 @@ impl Memory {
             far: Far::default(),
             run_zone: Zone { start: run, next: run, end: persistent },
             persistent: Zone { start: persistent, next: persistent, end: size },
+            mark: persistent,
+            footprint: Footprint::default(),
             generation: 0,
         };
         for frame in 0..MAX_FRAMES {
@@ -218,13 +227,94 @@ impl Memory {
             {
                 granted.copy_from(&self.readable, start as u32, (end - start) as u32);
             }
-            // Frames are closed by their other bits; here they only wait to be written.
-            for frame in 0..MAX_FRAMES {
-                granted.set(frame_base(frame), STACK_FRAME, true);
-            }
             self.granted = Some(granted);
+            self.grant_frames();
         }
         Ok(())
+    }
+
+    /// Frames are closed by their other bits; in this map they only wait to be written.
+    fn grant_frames(&mut self) {
+        let Some(granted) = &mut self.granted else { return };
+        for frame in 0..MAX_FRAMES {
+            granted.set(frame_base(frame), STACK_FRAME, true);
+        }
+    }
+
+    // Back to what was.
+
+    /// Everything as in a new memory, in the same place of the host's: at a cost in proportion to the pages of the arena
+    /// that were ever opened or written, and never more than that of a new one.
+    ///
+    /// # Errors
+    /// As [`Memory::new`], where a new arena is had for less.
+    pub(crate) fn reset(&mut self) -> Result<(), MemoryError> {
+        if self.footprint.pages() > MAX_PAGES_KEPT {
+            let generation = self.generation;
+            let tracking = self.granted.is_some();
+            *self = Memory::new()?;
+            self.generation = generation + 1;
+            return if tracking { self.track_uninitialised() } else { Ok(()) };
+        }
+        self.generation += 1;
+        for page in self.footprint.take() {
+            self.clear_page(page);
+        }
+        self.forget_frames();
+        self.far = Far::default();
+        // All but the frames, which are below.
+        self.objects.forget_from(self.run_zone.start);
+        self.run_zone.next = self.run_zone.start;
+        self.persistent.next = self.persistent.start;
+        self.mark = self.persistent.start;
+        Ok(())
+    }
+
+    /// Objects that are there now outlive [`Memory::return_to_mark`].
+    pub(crate) fn mark(&mut self) {
+        self.mark = self.persistent.next;
+    }
+
+    /// Forgets the last run, far objects, and what was handed out of the persistent zone since [`Memory::mark`]. What
+    /// was handed out before is the caller's to restore.
+    pub(crate) fn return_to_mark(&mut self) {
+        self.start_run();
+        self.forget_frames();
+        self.far = Far::default();
+        if self.persistent.next == self.mark {
+            return;
+        }
+        self.generation += 1;
+        self.objects.forget_from(self.mark);
+        self.persistent.next = self.mark;
+        let start = self.mark as u32;
+        let rest = start.wrapping_neg() % PAGE;
+        self.close(start, rest);
+        self.zero(start, rest);
+        if let Some(next_page) = start.checked_add(rest) {
+            for page in self.footprint.take_from(next_page) {
+                self.clear_page(page);
+            }
+        }
+    }
+
+    /// Zeroes and closes all stack frames: a run that was cut off has left them open.
+    fn forget_frames(&mut self) {
+        let mut view = self.view();
+        for frame in 0..MAX_FRAMES {
+            view.pop_frame(frame);
+        }
+        self.zero_frames(MAX_FRAMES);
+        self.grant_frames();
+    }
+
+    fn clear_page(&mut self, start: u32) {
+        self.zero(start, PAGE);
+        self.readable.clear(start, PAGE);
+        self.writable.clear(start, PAGE);
+        if let Some(granted) = &mut self.granted {
+            granted.clear(start, PAGE);
+        }
     }
 
     // Objects.
@@ -316,6 +406,7 @@ impl Memory {
             // The other half may have been open before.
             self.generation += 1;
         }
+        self.footprint.add(addr, size);
         self.readable.set(addr, size, read);
         self.writable.set(addr, size, write);
         if let Some(granted) = &mut self.granted {
@@ -529,6 +620,7 @@ impl Memory {
 
     /// Overwrites bytes of an object.
     pub(crate) fn put(&mut self, addr: u32, bytes: &[u8]) {
+        self.footprint.add(addr, bytes.len() as u32);
         if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + bytes.len()) {
             place.copy_from_slice(bytes);
         }

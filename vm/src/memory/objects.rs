@@ -108,6 +108,13 @@ impl Objects {
         self.rows.remove(&start)
     }
 
+    /// Forgets what starts at `start` or behind it.
+    pub(super) fn forget_from(&mut self, start: u64) {
+        if let Ok(start) = u32::try_from(start) {
+            self.rows.split_off(&start);
+        }
+    }
+
     /// Start of the first row in a range.
     pub(super) fn first_in(&self, start: u32, len: u32) -> Option<u32> {
         self.rows.range(start..start.saturating_add(len)).next().map(|(&start, _)| start)
