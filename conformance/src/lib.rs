@@ -17,6 +17,7 @@ pub mod oracle;
 pub mod plugin;
 pub mod programs;
 pub mod report;
+pub mod reusable;
 pub mod rng;
 pub mod streams;
 pub mod subject;

@@ -1,7 +1,7 @@
 //! Every engine does what the model does, on generated programs; and the comparison can fail.
 //!
 //! `SOFTBPF_PROGRAMS=1000000 cargo test --release -p softbpf-conformance --test differential` runs as many as are
-//! asked of the product.
+//! asked of the product. `SOFTBPF_ENGINES=interpreter,jit` leaves the other engines out.
 
 #[path = "differential/faults.rs"]
 mod faults;
@@ -19,15 +19,23 @@ use softbpf::engine::{Engine, Entry, Finish, Step, StepHook};
 use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Condition, Insn, Operand, Size, SwapWidth, Width};
 use softbpf::interp::Interpreter;
 use softbpf::program_type::ProgramType;
-use softbpf_conformance::engines;
 use softbpf_conformance::generator::{INPUT, Knobs, Sample};
 use softbpf_conformance::model::{self, Model, Observed, Setup};
+use softbpf_conformance::reusable::Reusable;
+use softbpf_conformance::{MakeEngine, engine_named, engines};
 
 /// Programs within which every planted fault must be found.
 const FAULT_PROGRAMS: u64 = 1_000;
 
 fn count(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// All engines, or those whose names are in `SOFTBPF_ENGINES`.
+fn engines_asked_for() -> Vec<MakeEngine> {
+    let Ok(names) = std::env::var("SOFTBPF_ENGINES") else { return engines() };
+    let named = |name: &str| engine_named(name).unwrap_or_else(|error| panic!("{error}"));
+    names.split(',').map(named).collect()
 }
 
 fn setup() -> Setup {
@@ -50,6 +58,7 @@ fn generated_programs_do_what_the_model_says() {
     let setup = setup();
     let programs = count("SOFTBPF_PROGRAMS", 20_000);
     let (mut returned, mut executed) = (0, 0);
+    let mut machines = Reusable::on(engines_asked_for());
     for seed in 0..programs {
         let sample = Sample::from_seed(seed, &knobs(seed));
         let code = sample.code();
@@ -57,8 +66,8 @@ fn generated_programs_do_what_the_model_says() {
         let expected = model::run(&code, &setup);
         returned += u64::from(expected.ret.is_ok());
         executed += expected.instructions;
-        for engine in engines() {
-            match model::compare(&code, &setup, engine, &expected) {
+        for machine in &mut machines {
+            match model::compare(&code, &setup, machine, &expected) {
                 Ok(None) => {}
                 Ok(Some(difference)) => panic!("seed {seed}\n{difference}"),
                 Err(error) => panic!("seed {seed}: {error:?}\n{}", model::compare::listing(&code)),
@@ -129,7 +138,8 @@ fn a_difference_names_the_instruction() {
     let code = code.unwrap_or_else(|error| panic!("{error}")).code;
     let setup = setup().with_context(&[0; INPUT]);
     let expected = model::run(&code, &setup);
-    let difference = model::compare(&code, &setup, || Box::new(Wrong(Interpreter::new())), &expected);
+    let mut wrong = Reusable::new(|| Box::new(Wrong(Interpreter::new())));
+    let difference = model::compare(&code, &setup, &mut wrong, &expected);
     let Ok(Some(difference)) = difference else { panic!("{difference:?}") };
     expect![[r#"
             0: w1 = -0x1

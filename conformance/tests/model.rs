@@ -7,6 +7,7 @@ use softbpf::program_type::ProgramType;
 use softbpf::{Machine, Object, text};
 use softbpf_conformance::model::{self, BadAccess, Model, Observed, Setup, Stop, StopKind};
 use softbpf_conformance::on_every_engine;
+use softbpf_conformance::reusable::Reusable;
 
 /// Input of programs that want some.
 const INPUT: [u8; 16] = *b"\x01\x02\x03\x04\x05\x06\x07\x88abcdefgh";
@@ -87,6 +88,7 @@ fn every_operation_agrees_on_every_pair_of_edges() {
     let edges = [0, 1, 2, 31, 32, 63, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000, 1 << 63, u64::MAX >> 1];
     let edges: Vec<u64> = edges.iter().flat_map(|&edge: &u64| [edge, edge.wrapping_neg()]).collect();
     let setup = Setup::of(ProgramType::Unspec, ()).unwrap_or_else(|error| panic!("{error}"));
+    let mut machines = Reusable::on(softbpf_conformance::engines());
     for &op in AluOp::ALL {
         for width in [Width::W32, Width::W64] {
             use softbpf::asm::{Insn, R0, R1, R2, R3};
@@ -100,8 +102,8 @@ fn every_operation_agrees_on_every_pair_of_edges() {
             insns.extend([Insn::mov(R0, R3), Insn::exit()]);
             let code = insns.into();
             let expected = model::run(&code, &setup);
-            for engine in softbpf_conformance::engines() {
-                let difference = model::compare(&code, &setup, engine, &expected);
+            for machine in &mut machines {
+                let difference = model::compare(&code, &setup, machine, &expected);
                 assert!(matches!(difference, Ok(None)), "{op:?} {width:?}: {difference:?}");
             }
         }

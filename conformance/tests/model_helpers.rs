@@ -8,6 +8,7 @@ use softbpf::text;
 use softbpf_conformance::engines;
 use softbpf_conformance::generator::scenario::{CONTEXT, FUEL, Input, Scenario, layout};
 use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model};
+use softbpf_conformance::reusable::Reusable;
 
 const EPERM: u64 = -1_i64 as u64;
 const ENOENT: u64 = -2_i64 as u64;
@@ -33,8 +34,9 @@ fn scenario(programs: &[&str]) -> Scenario {
 #[track_caller]
 fn agreed(programs: &[&str]) -> Seen {
     let scenario = scenario(programs);
-    let setup = Setups::default().of(&scenario).unwrap_or_else(|error| panic!("{error}"));
-    match compare(&scenario, &setup, &engines()) {
+    let mut setups = Setups::default();
+    let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
+    match compare(&scenario, setup, &mut Reusable::on(engines())) {
         Ok((seen, None)) => seen.into_iter().next().unwrap_or_else(|| panic!("nothing ran")),
         Ok((_, Some(difference))) => panic!("{difference}"),
         Err(error) => panic!("{error}"),
@@ -128,8 +130,9 @@ fn a_loop_calls_until_it_is_stopped() {
              r0 = 0\n if r1 != {stop} goto +1\n r0 = 1\n r6 = 7\n exit"
         );
         let scenario = scenario(&[&text]);
-        let setup = Setups::default().of(&scenario).unwrap_or_else(|error| panic!("{error}"));
-        on_model(&scenario, &setup)[0].observed.ret.clone().map_err(|stop| stop.kind)
+        let mut setups = Setups::default();
+        let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
+        on_model(&scenario, setup)[0].observed.ret.clone().map_err(|stop| stop.kind)
     };
     assert_eq!(run(0, 0), Ok(5));
     assert_eq!(run(10, 100), Ok(15));

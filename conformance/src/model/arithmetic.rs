@@ -19,7 +19,8 @@ fn power_of_two(exponent: u32) -> i128 {
 
 /// The low `bits` of a register as an unsigned number.
 pub fn unsigned(bits: u32, register: u64) -> i128 {
-    i128::from(register) % power_of_two(bits)
+    // All 64 bits are the number itself.
+    if bits == 64 { register.into() } else { i128::from(register % 2_u64.pow(bits)) }
 }
 
 /// The low `bits` of a register as a two's complement number.
@@ -30,7 +31,9 @@ pub fn signed(bits: u32, register: u64) -> i128 {
 
 /// A number as the low `bits` of a register whose other bits are zero.
 pub fn register(bits: u32, value: i128) -> u64 {
-    let value = value.rem_euclid(power_of_two(bits));
+    let modulus = power_of_two(bits);
+    // Most fit as they are, and dividing takes long.
+    let value = if (0..modulus).contains(&value) { value } else { value.rem_euclid(modulus) };
     u64::try_from(value).unwrap_or_default()
 }
 

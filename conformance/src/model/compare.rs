@@ -9,10 +9,10 @@ use softbpf::machine::{LoadError, RunError};
 use softbpf::object::MAIN;
 use softbpf::program::{Program, ProgramError, ProgramInfo};
 use softbpf::program_type::ProgramType;
-use softbpf::{Config, Machine, Object};
+use softbpf::{Machine, Object};
 
 use super::{Model, Observed, Setup};
-use crate::MakeEngine;
+use crate::reusable::Reusable;
 
 /// Runs a program on the model.
 pub fn run(code: &Code, setup: &Setup) -> Observed {
@@ -62,17 +62,18 @@ pub struct FirstDifference {
     pub model_after: Option<(usize, [u64; 11])>,
 }
 
-/// Runs a program on bytes, on an engine; `None` when it did what the model did.
+/// Runs a program on bytes, on this machine; `None` when it did what the model did.
 ///
 /// # Errors
 /// The program cannot be run at all.
 pub fn compare(
     code: &Code,
     setup: &Setup,
-    engine: MakeEngine,
+    machine: &mut Reusable,
     expected: &Observed,
 ) -> Result<Option<Box<Difference>>, CompareError> {
-    let mut vm = machine(code, setup, engine)?;
+    let vm = machine.load(&object(code)?).map_err(CompareError::Load)?;
+    vm.fuel = setup.fuel;
     let input = setup.context.as_ref().map_or(&[][..], |context| &context.bytes);
     let observed = Observed::from(&vm.run(MAIN, Bytes(input)).map_err(CompareError::Run)?);
     if observed == *expected {
@@ -83,18 +84,14 @@ pub fn compare(
         engine_did: observed,
         model_did: expected.clone(),
         listing: listing(code),
-        first: first_difference(code, setup, &mut vm, Bytes(input)),
+        first: first_difference(code, setup, vm, Bytes(input)),
     })))
 }
 
-fn machine(code: &Code, setup: &Setup, engine: MakeEngine) -> Result<Machine, CompareError> {
+fn object(code: &Code) -> Result<Object, CompareError> {
     let info = ProgramInfo::new(MAIN, ProgramType::Unspec);
     let program = Program::new(info, code.clone()).map_err(CompareError::Program)?;
-    let object = Object::from_programs(vec![program], Vec::new());
-    let config = Config { engine: engine(), ..Config::default() };
-    let mut vm = Machine::with_config(&object, config).map_err(CompareError::Load)?;
-    vm.fuel = setup.fuel;
-    Ok(vm)
+    Ok(Object::from_programs(vec![program], Vec::new()))
 }
 
 /// Steps the model beside a traced run. Only the engine's own steps are kept, so a long run costs memory.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 
 use softbpf::asm::{Insn, R0, R1, R2, R3, R4, R10};
 use softbpf::codec::Code;
@@ -20,6 +21,7 @@ use super::setup::deep;
 use super::{Contents, FirstDifference, MapSetup, Model, Observed, Setup, World};
 use crate::MakeEngine;
 use crate::generator::scenario::{Input, PROGRAMS, Scenario, layout};
+use crate::reusable::Reusable;
 
 /// An error of whatever kind.
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,15 +51,15 @@ impl Setups {
     ///
     /// # Errors
     /// There is no machine for it.
-    pub fn of(&mut self, scenario: &Scenario) -> Result<Setup, AnyError> {
+    pub fn of(&mut self, scenario: &Scenario) -> Result<&Setup, AnyError> {
         let packet = match &scenario.input {
             Input::Bytes(_) => None,
             Input::Packet(bytes) => Some(bytes.len()),
         };
         let key = (scenario.layout, packet);
-        let mut setup = match self.0.entry(key) {
-            Entry::Occupied(entry) => entry.get().clone(),
-            Entry::Vacant(entry) => entry.insert(setup(scenario)?).clone(),
+        let setup = match self.0.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(setup(scenario)?),
         };
         match (&scenario.input, &mut setup.context, &mut setup.packet) {
             (Input::Bytes(bytes), Some(region), _) | (Input::Packet(bytes), _, Some(region)) => {
@@ -223,27 +225,45 @@ pub fn on_model_with(
 pub fn machine(scenario: &Scenario, engine: MakeEngine) -> Result<Machine, AnyError> {
     let config = Config { engine: engine(), ..Config::default() };
     let mut vm = Machine::with_config(&scenario.object()?, config)?;
-    vm.fuel = scenario.fuel;
-    vm.world.cpu = scenario.cpu;
-    vm.world.task = Task { uid: Uid(UID), gid: Gid(GID), ..Task::new(NAME, Tgid(TGID), Pid(PID)) };
+    prepare(&mut vm, scenario);
     Ok(vm)
 }
 
-/// All runs of a scenario on an engine.
+/// Sets what a scenario sets of a machine.
+fn prepare(vm: &mut Machine, scenario: &Scenario) {
+    vm.fuel = scenario.fuel;
+    vm.world.cpu = scenario.cpu;
+    vm.world.task = Task { uid: Uid(UID), gid: Gid(GID), ..Task::new(NAME, Tgid(TGID), Pid(PID)) };
+}
+
+/// What can be seen of a run on an engine.
+pub type Got = (Outcome, Vec<Contents>);
+
+/// All runs of a scenario on a machine.
 ///
 /// # Errors
 /// The scenario does not load or run.
-pub fn on_engine(scenario: &Scenario, engine: MakeEngine) -> Result<Vec<(Outcome, Vec<Contents>)>, AnyError> {
-    let mut vm = machine(scenario, engine)?;
-    (0..scenario.runs).map(|_| Ok((run(&mut vm, MAIN, &scenario.input)?, contents(&mut vm, scenario)?))).collect()
+pub fn on_machine(scenario: &Scenario, machine: &mut Reusable) -> Result<Vec<Got>, AnyError> {
+    runs(scenario, machine.load(&scenario.object()?)?)
 }
 
-fn contents(vm: &mut Machine, scenario: &Scenario) -> Result<Vec<Contents>, AnyError> {
-    let contents = |spec: &MapSpec| {
-        let elements = spec.map_type != MapType::ProgArray;
-        Ok(if elements { vm.map(&spec.name)?.entries_bytes()? } else { Vec::new() })
+/// All runs of a scenario on the machine that was made for it, which is as new.
+///
+/// # Errors
+/// The scenario does not run.
+pub fn runs(scenario: &Scenario, vm: &mut Machine) -> Result<Vec<Got>, AnyError> {
+    prepare(vm, scenario);
+    (0..scenario.runs).map(|_| Ok((run(vm, MAIN, &scenario.input)?, contents(vm)?))).collect()
+}
+
+fn contents(vm: &mut Machine) -> Result<Vec<Contents>, AnyError> {
+    let names: Vec<_> = vm.map_names().cloned().collect();
+    let contents = |name: &Arc<str>| {
+        let map = vm.map(name)?;
+        let elements = map.map().map_type() != MapType::ProgArray;
+        Ok(if elements { map.entries_bytes()? } else { Vec::new() })
     };
-    layout::maps(scenario.layout).iter().map(contents).collect()
+    names.iter().map(contents).collect()
 }
 
 /// An engine that did something else than the model, or than the first engine.
@@ -267,7 +287,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Runs a scenario on all these engines and compares each with the model, and each with the first; `None` when there is
+/// Runs a scenario on all these machines and compares each with the model, and each with the first; `None` when there is
 /// no difference. What the model has seen is given back for statistics.
 ///
 /// # Errors
@@ -275,13 +295,14 @@ impl fmt::Display for Difference {
 pub fn compare(
     scenario: &Scenario,
     setup: &Setup,
-    engines: &[MakeEngine],
+    machines: &mut [Reusable],
 ) -> Result<(Vec<Seen>, Option<Box<Difference>>), AnyError> {
     let expected = on_model(scenario, setup);
-    let mut first: Option<Vec<(Outcome, Vec<Contents>)>> = None;
-    for &engine in engines {
-        let got = on_engine(scenario, engine)?;
-        let name = engine().name();
+    let object = scenario.object()?;
+    let mut first: Option<Vec<Got>> = None;
+    for (number, machine) in machines.iter_mut().enumerate() {
+        let got = runs(scenario, machine.load(&object)?)?;
+        let name = format!("engine {number}");
         let mut what = Vec::new();
         for (run, ((outcome, maps), expected)) in got.iter().zip(&expected).enumerate() {
             let observed = Observed::from(outcome);
@@ -304,7 +325,7 @@ pub fn compare(
         }
         if !what.is_empty() {
             let scenario_text = scenario.to_string();
-            let first = first_difference(scenario, setup, engine);
+            let first = first_difference(scenario, setup, machine.engine());
             return Ok((expected, Some(Box::new(Difference { scenario: scenario_text, what, first }))));
         }
         first.get_or_insert(got);

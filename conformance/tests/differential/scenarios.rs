@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use softbpf::codec::Code;
 use softbpf::insn::{Callee, Imm64, Insn, PacketOffset};
-use softbpf_conformance::engines;
 use softbpf_conformance::generator::scenario::{Callbacks, PROGRAMS, Scenario, ScenarioKnobs};
 use softbpf_conformance::model::helpers::{LOOP, TAIL_CALL};
 use softbpf_conformance::model::scenario::{Seen, Setups, compare, on_model, on_model_with};
 use softbpf_conformance::model::{Problem, Setup, StopKind};
+use softbpf_conformance::reusable::Reusable;
 
 use super::faults::Fault;
 use super::scenario_faults::FAULTS;
@@ -31,6 +31,7 @@ const LOOKED_AT: u64 = 16;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Statistics {
     scenarios: u64,
+    programs: u64,
     /// Runs that came to an end.
     runs: u64,
     returned: u64,
@@ -42,8 +43,9 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn add(&mut self, seen: &[Seen]) {
+    fn add(&mut self, scenario: &Scenario, seen: &[Seen]) {
         self.scenarios += 1;
+        self.programs += scenario.programs.len() as u64;
         for seen in seen {
             self.runs += 1;
             self.instructions += seen.observed.instructions;
@@ -58,7 +60,7 @@ impl Statistics {
     fn look_at(&mut self, scenario: &Scenario, setups: &mut Setups) {
         let setup = setups.of(scenario).unwrap_or_else(|error| panic!("{error}"));
         let mut executed = [false; 6];
-        on_model_with(scenario, &setup, |model, done| {
+        on_model_with(scenario, setup, |model, done| {
             let back = scenario.programs.get(model.program()).is_some_and(|code| jumped_back(code, done, model.next()));
             executed[0] |= back;
             if let Insn::Call(callee) = done.insn {
@@ -81,6 +83,7 @@ impl Statistics {
 
     fn join(&mut self, other: Statistics) {
         self.scenarios += other.scenarios;
+        self.programs += other.programs;
         self.runs += other.runs;
         self.returned += other.returned;
         self.instructions += other.instructions;
@@ -104,8 +107,12 @@ fn share(part: u64, of: u64) -> f64 {
 
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Statistics { scenarios, runs, returned, instructions, .. } = self;
-        write!(f, "{scenarios} scenarios, {runs} runs, {} instructions a run; ", instructions / runs.max(&1))?;
+        let Statistics { scenarios, programs, runs, returned, instructions, .. } = self;
+        write!(
+            f,
+            "{scenarios} scenarios of {programs} programs, {runs} runs, {} instructions a run; ",
+            instructions / runs.max(&1)
+        )?;
         write!(f, "{:.1} % return", share(*returned, *runs))?;
         for (name, count) in &self.stopped {
             write!(f, ", {name} {:.2} %", share(*count, *runs))?;
@@ -143,12 +150,13 @@ fn name(kind: &StopKind) -> &'static str {
 
 /// The scenarios with these numbers, every so many; stops at the first difference.
 fn sweep(first: u64, end: u64, step: usize) -> Statistics {
-    let (engines, mut setups, mut statistics) = (engines(), Setups::default(), Statistics::default());
+    let mut machines = Reusable::on(super::engines_asked_for());
+    let (mut setups, mut statistics) = (Setups::default(), Statistics::default());
     for seed in (first..end).step_by(step) {
         let scenario = Scenario::from_seed(seed, &ScenarioKnobs::mixed(seed));
         let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{scenario}"));
-        match compare(&scenario, &setup, &engines) {
-            Ok((seen, None)) => statistics.add(&seen),
+        match compare(&scenario, setup, &mut machines) {
+            Ok((seen, None)) => statistics.add(&scenario, &seen),
             Ok((_, Some(difference))) => panic!("seed {seed}\n{difference}"),
             Err(error) => panic!("seed {seed}: {error}\n{scenario}"),
         }
@@ -204,7 +212,7 @@ fn every_fault_planted_in_calls_and_helpers_is_found() {
     let samples: Vec<_> = (0..FAULT_SCENARIOS)
         .map(|seed| {
             let scenario = Scenario::from_seed(seed, &ScenarioKnobs::mixed(seed));
-            let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
+            let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}")).clone();
             let expected = on_model(&scenario, &setup);
             (scenario, setup, expected)
         })
@@ -318,7 +326,7 @@ fn programs_that_are_not_hostile_return() {
     for seed in 0..1_000 {
         let scenario = Scenario::from_seed(seed, &knobs);
         let setup = setups.of(&scenario).unwrap_or_else(|error| panic!("{error}"));
-        statistics.add(&on_model(&scenario, &setup));
+        statistics.add(&scenario, &on_model(&scenario, setup));
     }
     let _ = writeln!(std::io::stderr(), "not hostile: {statistics}");
     assert!(statistics.returned * 20 > statistics.runs * 19, "{statistics}");

@@ -1,5 +1,7 @@
 //! What makes the statements of one function: where it stands, and what all kinds of statement need.
 
+use std::iter::repeat_n;
+
 use arbitrary::{Result, Unstructured};
 use softbpf::insn::{Condition, Imm64, Insn, Operand, Reg, Size, Width};
 
@@ -115,7 +117,7 @@ impl<'m, 'a> Maker<'m, 'a> {
             (packet, Kind::Packet, 5),
             (callbacks > Callbacks::None, Kind::Callback, 3),
         ];
-        let kinds = kinds.into_iter().filter(|(on, ..)| *on).flat_map(|(_, kind, weight)| vec![kind; weight]);
+        let kinds = kinds.into_iter().filter(|(on, ..)| *on).flat_map(|(_, kind, weight)| repeat_n(kind, weight));
         Maker {
             u,
             plan,

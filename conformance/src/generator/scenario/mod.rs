@@ -180,7 +180,8 @@ impl Scenario {
     /// The scenario with this number.
     pub fn from_seed(seed: u64, knobs: &ScenarioKnobs) -> Scenario {
         let mut rng = Rng::new(seed);
-        let bytes: Vec<u8> = (0..SEED_BYTES / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+        let mut bytes = [0; SEED_BYTES];
+        bytes.as_chunks_mut().0.iter_mut().for_each(|chunk| *chunk = rng.next_u64().to_le_bytes());
         Scenario::arbitrary(&mut Unstructured::new(&bytes), knobs).unwrap_or_else(|_| Scenario {
             programs: Vec::new(),
             layout: 0,
