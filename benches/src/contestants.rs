@@ -54,6 +54,7 @@ pub const CONTESTANTS: &[Row] = &[
     #[cfg(feature = "peers")]
     row("rbpf", Sort::Interpreter, false, Rbpf::interpreter),
     row("jit", Sort::Jit, true, |workload| Softbpf::make(workload, "jit")),
+    row("jit-unproved", Sort::Jit, true, |workload| Softbpf::make(workload, "jit-unproved")),
     #[cfg(feature = "peers")]
     row("solana-jit", Sort::Jit, false, Solana::jit),
     #[cfg(feature = "peers")]

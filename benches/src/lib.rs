@@ -26,8 +26,8 @@
 //! criterion benchmarks in `benches/` are for following one thing over time.
 //!
 //! ```text
-//! RUSTFLAGS="-C llvm-args=-align-all-functions=6" \
-//!     cargo run --release -p softbpf-benches --features peers,native-c --bin compare
+//! cargo rustc --release -p softbpf-benches --features peers,native-c --bin compare -- -C llvm-args=-align-all-functions=6
+//! target/release/compare
 //! cargo run --release -p softbpf-benches --bin compare -- cpu --only native-rust,interpreter --json
 //! cargo bench -p softbpf-benches
 //! ```

@@ -175,7 +175,9 @@ impl Workload {
         }
     }
 
-    /// Runs the program so many times, on each packet if it has them: `r0` and the instructions of the last run.
+    /// Runs the program so many times, on each packet if it has them: `r0` of the last run and the instructions of all.
+    ///
+    /// Memory is placed once and kept from run to run, as other implementations keep it; packets are placed one by one.
     ///
     /// # Errors
     /// The machine refuses, or the program traps.
@@ -183,8 +185,8 @@ impl Workload {
         match &self.input {
             Input::Memory(memory) => run(machine, self.name, Bytes(memory), times),
             Input::Maps => run(machine, self.name, (), times),
-            Input::Packets(packets, _) => (0..times).try_fold((0, 0), |_, _| {
-                packets.iter().try_fold((0, 0), |(sum, instructions), packet| {
+            Input::Packets(packets, _) => (0..times).try_fold((0, 0), |(_, instructions), _| {
+                packets.iter().try_fold((0, instructions), |(sum, instructions), packet| {
                     let (r0, more) = run(machine, self.name, packet, 1)?;
                     Ok((fold(sum, r0), instructions + more))
                 })
@@ -193,12 +195,9 @@ impl Workload {
     }
 }
 
-/// Runs a program so many times on one context: `r0` and the instructions of the last run.
+/// Runs a program so many times on one context: `r0` of the last run and the instructions of all.
 fn run(machine: &mut Machine, program: &str, context: impl Context, times: u64) -> Result<(u64, u64), String> {
-    let mut last = (0, 0);
-    for _ in 0..times {
-        let outcome = machine.run(program, &context).map_err(|error| error.to_string())?;
-        last = (black_box(outcome.ret).map_err(|trap| trap.to_string())?, outcome.instructions);
-    }
-    Ok(last)
+    let repeated = machine.repeat(program, context, times).map_err(|error| error.to_string())?;
+    let r0 = black_box(repeated.ret).map_err(|trap| trap.to_string())?;
+    Ok((r0, repeated.instructions))
 }
