@@ -32,6 +32,7 @@
 //! cargo bench -p softbpf-benches
 //! ```
 
+pub mod compile;
 pub mod contestants;
 mod input;
 pub mod measure;

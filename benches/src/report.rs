@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 
+use crate::compile::{self, Compilation};
 use crate::contestants::{CONTESTANTS, Row, Sort};
 use crate::measure::{Plan, Samples, geometric_mean, interleaved};
 use crate::workload::{Group, Workload};
@@ -202,7 +203,7 @@ pub fn summary(comparisons: &[Comparison]) -> String {
 }
 
 /// All of it, as JSON.
-pub fn json(comparisons: &[Comparison], plan: Plan) -> Value {
+pub fn json(comparisons: &[Comparison], compilations: &[Compilation], plan: Plan) -> Value {
     let summary = |summary: Summary| {
         json!({
             "contestant": summary.name,
@@ -218,5 +219,6 @@ pub fn json(comparisons: &[Comparison], plan: Plan) -> Value {
         "sample_us": plan.sample.as_micros() as u64,
         "programs": comparisons.iter().map(Comparison::json).collect::<Vec<_>>(),
         "summary": summaries(comparisons).into_iter().map(summary).collect::<Vec<_>>(),
+        "compile": compile::json(compilations),
     })
 }

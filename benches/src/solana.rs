@@ -96,6 +96,25 @@ impl Solana {
     }
 }
 
+/// Compiles a program, again and again.
+pub(crate) struct Compiler(Solana);
+
+impl Compiler {
+    pub(crate) fn make(workload: &Workload) -> Made {
+        Ok(Box::new(Compiler(Solana::load(workload, ExecutionMode::Jit)?)))
+    }
+}
+
+impl Contestant for Compiler {
+    fn repeat(&mut self, times: u64) -> Result<u64, String> {
+        repeat(times, || {
+            self.0.executable.jit_compile().map_err(sentence)?;
+            let compiled = self.0.executable.get_compiled_program().ok_or("it has no code")?;
+            Ok(compiled.machine_code_length() as u64)
+        })
+    }
+}
+
 /// The calls as this version wants them: by hash of a name to helpers, by key to functions.
 fn rewrite_calls(bytecode: &[u8]) -> Result<(Vec<u8>, FunctionRegistry<usize>), String> {
     let mut bytecode = bytecode.to_vec();

@@ -8,6 +8,9 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use softbpf::context::{Bytes, Context, Packet};
+use softbpf::interp::Interpreter;
+use softbpf::object::MAIN;
+use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object};
 use softbpf_conformance::{MakeEngine, engine_named};
 
@@ -120,6 +123,51 @@ workloads! {
     map_hash_churn   Maps     Input::Maps,                               512;
     map_percpu_hash  Maps     Input::Maps,                               512;
     map_lru_hash     Maps     Input::Maps,                               512;
+}
+
+/// A program of 4,096 instructions as a compiler meets them: arithmetic, stack, memory and branches, in blocks of 16.
+///
+/// # Panics
+/// It is broken.
+pub fn long() -> Workload {
+    const NAME: &str = "long";
+    let block = |number: usize| {
+        let offset = number % 64 * 8;
+        format!(
+            "r3 = *(u64 *)(r1 + {offset})
+            r4 = *(u8 *)(r1 + {})
+            r3 *= 29
+            r4 <<= 3
+            r3 += r4
+            r5 = r3
+            r5 >>= 7
+            r3 ^= r5
+            *(u64 *)(r10 - 16) = r3
+            if r3 > {number} goto +2
+            r0 += 1
+            r4 = 0
+            r2 = *(u32 *)(r10 - 12)
+            w2 += w4
+            r0 ^= r2
+            *(u32 *)(r1 + {}) = r3
+",
+            offset + 5,
+            offset + 512,
+        )
+    };
+    let blocks: String = (0..255).map(block).collect();
+    let text = format!("r0 = 0\n{blocks}{}exit", "r0 += 3\n".repeat(14));
+    let broken = |error: &dyn fmt::Display| -> ! { panic!("{NAME}: {error}") };
+    let object = Object::from_text(&text, ProgramType::Unspec).unwrap_or_else(|error| broken(&error));
+    let program = object.program(MAIN).unwrap_or_else(|error| broken(&error));
+    let bytecode = program.code().encode().unwrap_or_else(|error| broken(&error));
+    let object = Object::from_bytecode(NAME, ProgramType::Unspec, &bytecode).unwrap_or_else(|error| broken(&error));
+    let input = Input::Memory(input::noise(2048));
+    let mut workload = Workload { name: NAME, group: Group::Straight, object, bytecode, input, expected: 0 };
+    // There is no other version of it: engines are compared with the interpreter.
+    let mut machine = workload.machine(|| Box::new(Interpreter::new()));
+    (workload.expected, _) = workload.run(&mut machine, 1).unwrap_or_else(|error| broken(&error));
+    workload
 }
 
 impl Input {

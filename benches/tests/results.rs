@@ -1,9 +1,12 @@
 //! Every contestant gives every program's result, or says why it cannot take part.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use softbpf_benches::compile;
 use softbpf_benches::contestants::CONTESTANTS;
-use softbpf_benches::workload::{Group, workloads};
+use softbpf_benches::measure::Plan;
+use softbpf_benches::workload::{Group, long, workloads};
 
 #[test]
 fn results_are_what_the_table_says() {
@@ -30,4 +33,20 @@ fn names_are_unique() {
     let programs: BTreeSet<_> = workloads().iter().map(|workload| workload.name).collect();
     let contestants: BTreeSet<_> = CONTESTANTS.iter().map(|row| row.name).collect();
     assert_eq!((programs.len(), contestants.len()), (workloads().len(), CONTESTANTS.len()));
+}
+
+#[test]
+fn a_long_program_has_the_length_it_says() {
+    assert_eq!(long().bytecode.len() / 8, 4096);
+}
+
+#[test]
+fn compilers_tell_time_and_size() {
+    let plan = Plan { rounds: 2, sample: Duration::from_micros(10) };
+    let long = compile::compile(&long(), plan, |_| true);
+    if softbpf_jit::engine().is_ok() {
+        let rate = long.rate("jit").expect("it compiles everything");
+        assert!(rate.ns > 0.0 && rate.bytes.is_some_and(|bytes| bytes > 1.0), "{rate}");
+    }
+    assert!(compile::COMPILERS.iter().all(|row| CONTESTANTS.iter().any(|other| other.name == row.0)));
 }

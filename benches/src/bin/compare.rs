@@ -5,15 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use softbpf_benches::compile::{self, COMPILERS};
 use softbpf_benches::contestants::{CONTESTANTS, Row};
 use softbpf_benches::measure::Plan;
 use softbpf_benches::report::{self, compare};
-use softbpf_benches::workload::{Workload, workloads};
+use softbpf_benches::workload::{Workload, long, workloads};
 
 /// Runs the benchmark programs on softbpf, natively, and on other implementations, in turns in one process.
 ///
 /// Times are nanoseconds a run. `x native` is the time over the native version's; `x peer` the time over that of the
-/// fastest other implementation of the same sort (interpreter or JIT). Both are of minima.
+/// fastest other implementation of the same sort (interpreter or JIT). Both are of minima. A second table has the time
+/// that compilers take for an instruction, and the bytes that they make of it.
 #[derive(Debug, Parser)]
 struct Args {
     /// Only programs of one of these groups, or with one of these in the name.
@@ -70,14 +72,24 @@ fn run(args: &Args) -> Result<(), String> {
     };
     say(&format!("native: {}\n{}", softbpf_benches::baseline(), report::heading()))?;
     let mut comparisons = Vec::new();
-    for workload in chosen {
+    for &workload in &chosen {
         let comparison = compare(workload, plan, wanted)?;
         say(&comparison.to_string())?;
         comparisons.push(comparison);
     }
     say(&report::summary(&comparisons))?;
+    let mut compilations = Vec::new();
+    let is_compiled = |name: &str| CONTESTANTS.iter().any(|row| row.name == name && wanted(row));
+    if COMPILERS.iter().any(|row| is_compiled(row.0)) {
+        let long = args.filters.is_empty().then(long);
+        for workload in chosen.into_iter().chain(&long) {
+            compilations.push(compile::compile(workload, plan, is_compiled));
+        }
+        say(&compile::table(&compilations))?;
+    }
     if args.json {
-        writeln!(io::stdout(), "{:#}", report::json(&comparisons, plan)).map_err(|error| error.to_string())?;
+        writeln!(io::stdout(), "{:#}", report::json(&comparisons, &compilations, plan))
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
