@@ -100,6 +100,10 @@ pub(crate) enum CliError {
     Helper(#[from] UnknownHelper),
     #[error("CPU {cpu} of --cpu is not one of the {cpus} that the machine has (--cpus)")]
     NoSuchCpu { cpu: u32, cpus: u32 },
+    #[error("{file}: no baseline that softbpf bench --save has written")]
+    NoBaseline { file: String },
+    #[error("{name} is an input twice")]
+    SameInput { name: String },
     #[error("--repeat: a program runs at least once")]
     NoRuns,
     #[error("{file}: --create is for assembly text; this object has maps of its own, or cannot name any")]

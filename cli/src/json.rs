@@ -32,6 +32,12 @@ pub(crate) fn conform(document: &Json, out: &mut dyn Write) -> io::Result<()> {
     write(document, out)
 }
 
+// softbpf bench
+
+pub(crate) fn bench(document: &Json, out: &mut dyn Write) -> io::Result<()> {
+    write(document, out)
+}
+
 // softbpf run
 
 pub(crate) fn run(report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,7 @@
 
 mod args;
 mod asm;
+mod bench;
 mod conform;
 mod disasm;
 mod elf;
@@ -46,6 +47,7 @@ fn command(command: &Command, output: &mut Output) -> Result<Status, CliError> {
         Command::Show(args) => show::command(args, output),
         Command::Disasm(args) => disasm::command(args, output),
         Command::Asm(args) => asm::command(args, output),
+        Command::Bench(args) => bench::command(args, output),
         Command::Conform(args) => conform::command(args, output),
     }
 }

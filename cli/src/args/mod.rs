@@ -1,5 +1,6 @@
 //! The command line. Values are parsed where they stand; what they mean for an object is checked by the commands.
 
+mod bench;
 mod conform;
 mod run;
 mod values;
@@ -9,8 +10,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use softbpf::program_type::ProgramType;
 
+pub(crate) use bench::{BenchArgs, InputArgs};
 pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
-pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, RunArgs, WorldArgs};
+pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
 use crate::error::CliError;
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Disasm(DisasmArgs),
     /// Assemble text to bytecode
     Asm(AsmArgs),
+    /// Measure a program: time of a run on interpreter and JIT, time and size of compiled code
+    Bench(Box<BenchArgs>),
     /// Run conformance vectors: on the engines, or on another implementation
     Conform(Box<ConformArgs>),
 }

@@ -30,6 +30,41 @@ pub(crate) enum PerfChoice {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+    #[command(flatten)]
+    pub(crate) context: ContextArgs,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+    /// What runs the program; under --trace and --strict always the interpreter
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) engine: EngineChoice,
+    /// Tell Linux's perf the names of compiled programs
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["strict", "trace"])]
+    pub(crate) perf: Option<PerfChoice>,
+    /// The folder of the jitdump file
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "perf")]
+    pub(crate) perf_dir: PathBuf,
+    /// Run this often, on the same maps
+    #[arg(long, value_name = "N", default_value = "1", value_parser = number64)]
+    pub(crate) repeat: u64,
+    /// Make reading stack bytes that were never written a trap
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Show every instruction and the registers that it changed, on standard error
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Show this many elements of each map
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) entries: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which program.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
     /// ELF file, assembly text, raw bytecode, or - for standard input
     pub(crate) object: PathBuf,
     /// Name of the program; may be left out when there is only one
@@ -37,8 +72,11 @@ pub(crate) struct RunArgs {
     /// Program type, as bpftool names it, for programs whose section does not say
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) program_type: Option<String>,
-    #[command(flatten)]
-    pub(crate) context: ContextArgs,
+}
+
+/// What the program finds in its machine, and how long it may run.
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
     /// Put an element into a map: numbers (little-endian, of the key's or value's size), hex:BYTES, or the
     /// name of a program for a program array. A per-CPU map gets the value on every CPU
     #[arg(long = "map", value_name = "NAME=KEY:VALUE", help_heading = "State")]
@@ -57,33 +95,9 @@ pub(crate) struct RunArgs {
     /// Make a helper, by name or number, return a constant
     #[arg(long = "mock", value_name = "HELPER=VALUE", help_heading = "World")]
     pub(crate) mocks: Vec<MockSpec>,
-    /// What runs the program; under --trace and --strict always the interpreter
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) engine: EngineChoice,
-    /// Tell Linux's perf the names of compiled programs
-    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["strict", "trace"])]
-    pub(crate) perf: Option<PerfChoice>,
-    /// The folder of the jitdump file
-    #[arg(long, value_name = "DIR", default_value = ".", requires = "perf")]
-    pub(crate) perf_dir: PathBuf,
     /// Most instructions of one run
     #[arg(long, value_name = "N", value_parser = number64)]
     pub(crate) fuel: Option<u64>,
-    /// Run this often, on the same maps
-    #[arg(long, value_name = "N", default_value = "1", value_parser = number64)]
-    pub(crate) repeat: u64,
-    /// Make reading stack bytes that were never written a trap
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Show every instruction and the registers that it changed, on standard error
-    #[arg(long)]
-    pub(crate) trace: bool,
-    /// Show this many elements of each map
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) entries: usize,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// What the program is called with.

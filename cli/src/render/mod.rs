@@ -20,6 +20,7 @@ pub(crate) use hint::hint;
 pub(crate) use insn::insn_text;
 pub(crate) use sentence::{place, sentence};
 pub(crate) use text::{bytes, clean, excerpt, hex, plural, style};
+pub(crate) use trap::render as trap;
 pub(crate) use verdict::reading;
 
 /// All that a run did: the trap on standard error, the rest on standard output.

@@ -1,6 +1,6 @@
 //! `softbpf run`: an object, a machine made of it, a run, and what is said about it.
 
-mod context;
+pub(crate) mod context;
 mod fields;
 mod globals;
 mod maps;
@@ -17,7 +17,7 @@ use softbpf_jit::Perf;
 pub(crate) use maps::{Element, MapDump, Pretty, Value};
 pub(crate) use trace::Recorded;
 
-use crate::args::{self, EngineChoice, PerfChoice, RunArgs};
+use crate::args::{self, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs};
 use crate::error::CliError;
 use crate::input::{self, Format, Input};
 use crate::json;
@@ -46,15 +46,9 @@ pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, Cli
     if args.repeat == 0 {
         return Err(CliError::NoRuns);
     }
-    let program_type = args.program_type.as_deref().map(args::program_type).transpose()?;
-    let created: Vec<_> = args.created.iter().map(|created| created.0.clone()).collect();
-    let mut input = input::object(&args.object, program_type.unwrap_or_default(), created)?;
-    if input.format != Format::Assembly && !args.created.is_empty() {
-        return Err(CliError::MapsOfTheirOwn { file: input.file });
-    }
-    let program = info(&mut input, args.program.as_deref(), program_type)?;
+    let (input, program) = load(&args.program, &args.setup)?;
     let context = context::build(&args.context, &program, input.object.btf().map(|btf| &**btf))?;
-    let mut vm = machine(&input, args)?;
+    let mut vm = machine(&input, &args.setup, engine(args)?, args.strict)?;
     let report = run(&mut vm, &input, program, &context, args, output)?;
     if args.json {
         json::run(&report, &mut output.out)?;
@@ -62,6 +56,18 @@ pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, Cli
         render::run(&report, &vm, &input.object, output)?;
     }
     Ok(if report.outcome.ret.is_ok() { Status::Done } else { Status::Trapped })
+}
+
+/// The object, and the program of it that is meant.
+pub(crate) fn load(args: &ProgramArgs, setup: &SetupArgs) -> Result<(Input, ProgramInfo), CliError> {
+    let program_type = args.program_type.as_deref().map(args::program_type).transpose()?;
+    let created: Vec<_> = setup.created.iter().map(|created| created.0.clone()).collect();
+    let mut input = input::object(&args.object, program_type.unwrap_or_default(), created)?;
+    if input.format != Format::Assembly && !setup.created.is_empty() {
+        return Err(CliError::MapsOfTheirOwn { file: input.file });
+    }
+    let program = info(&mut input, args.program.as_deref(), program_type)?;
+    Ok((input, program))
 }
 
 /// The program that is meant, as the type that is wanted.
@@ -74,8 +80,13 @@ fn info(input: &mut Input, name: Option<&str>, wanted: Option<ProgramType>) -> R
 }
 
 /// The machine before the run.
-fn machine(input: &Input, args: &RunArgs) -> Result<Machine, CliError> {
-    let mut config = Config { track_uninitialised: args.strict, engine: engine(args)?, ..Config::default() };
+pub(crate) fn machine(
+    input: &Input,
+    args: &SetupArgs,
+    engine: Box<dyn Engine>,
+    strict: bool,
+) -> Result<Machine, CliError> {
+    let mut config = Config { track_uninitialised: strict, engine, ..Config::default() };
     config.cpus = args.world.cpus.unwrap_or(config.cpus);
     let mut vm = Machine::with_config(&input.object, config)?;
     vm.fuel = args.fuel.unwrap_or(vm.fuel);

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 use crate::{check, check_file, softbpf, transcript, with_input};
 
 /// Whether there is a JIT; where there is none, the command must say so.
-fn there_is_a_jit() -> bool {
+pub(crate) fn there_is_a_jit() -> bool {
     let Err(error) = softbpf_jit::engine() else { return true };
     let said = transcript(&softbpf(&["disasm", "--jited", "xdp_count.bpf.o"]).output().unwrap());
     assert_eq!(said, format!("--- standard error\nerror: {error}\n--- status 2\n"));

@@ -4,6 +4,7 @@
 
 mod asm;
 mod bad_input;
+mod bench;
 mod conform;
 mod disasm;
 mod jited;

@@ -59,6 +59,7 @@ fn help_says_what_the_status_means() {
               show     List the programs and maps of an object
               disasm   List instructions as llvm-objdump or bpftool do
               asm      Assemble text to bytecode
+              bench    Measure a program: time of a run on interpreter and JIT, time and size of compiled code
               conform  Run conformance vectors: on the engines, or on another implementation
               help     Print this message or the help of the given subcommand(s)
 

@@ -1,0 +1,167 @@
+//! Samples: every contestant has a turn in each round, so that whatever else the machine does meets all alike.
+
+use std::time::{Duration, Instant};
+
+use softbpf::engine::Engine;
+use softbpf::machine::Machine;
+use softbpf::outcome::Trap;
+use softbpf_conformance::MakeEngine;
+use softbpf_jit::inspect::{Compilation, inspect};
+
+use crate::error::CliError;
+use crate::run::context::Built;
+
+/// Samples of each that are taken however long it takes: fewer cannot be compared.
+const LEAST_ROUNDS: usize = 7;
+
+/// Samples of each that the time is shared out for, and how many there may be.
+const ROUNDS: u32 = 40;
+const MOST_ROUNDS: usize = 1000;
+
+/// Long enough for the clock.
+const SHORTEST: Duration = Duration::from_micros(50);
+
+/// Makes a machine anew, with this engine.
+pub(super) type MakeMachine<'m> = dyn Fn(Box<dyn Engine>) -> Result<Machine, CliError> + 'm;
+
+/// Why there are no samples.
+pub(super) enum Stopped {
+    Error(CliError),
+    /// The program did, on this machine.
+    Trapped(Box<Trap>, Box<Machine>),
+}
+
+impl<E: Into<CliError>> From<E> for Stopped {
+    fn from(error: E) -> Stopped {
+        Stopped::Error(error.into())
+    }
+}
+
+/// What is measured.
+pub(super) trait Contestant {
+    /// Does the work so many times, and says how long that took.
+    fn sample(&mut self, times: u64) -> Result<Duration, Stopped>;
+}
+
+/// A program on an input, by an engine.
+pub(super) struct Runs<'m> {
+    pub(super) machine: &'m MakeMachine<'m>,
+    pub(super) engine: MakeEngine,
+    pub(super) program: &'m str,
+    pub(super) context: &'m Built,
+    /// Of the first run of a machine.
+    pub(super) r0: u64,
+    /// Of a run, on average.
+    pub(super) instructions: f64,
+}
+
+impl Contestant for Runs<'_> {
+    fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
+        let mut vm = (self.machine)((self.engine)())?;
+        // Unmeasured: the JIT compiles the program, and memory is touched for the first time.
+        let first = vm.repeat(self.program, self.context, 1)?;
+        let start = Instant::now();
+        let repeated = vm.repeat(self.program, self.context, times)?;
+        let taken = start.elapsed();
+        match first.ret.and_then(|r0| repeated.ret.map(|_| r0)) {
+            Ok(r0) => {
+                self.r0 = r0;
+                self.instructions = repeated.instructions as f64 / repeated.runs as f64;
+                Ok(taken)
+            }
+            Err(trap) => Err(Stopped::Trapped(trap, Box::new(vm))),
+        }
+    }
+}
+
+/// A compilation of the program.
+pub(super) struct Compiles<'m> {
+    vm: Machine,
+    program: &'m str,
+    /// Size of the code.
+    pub(super) bytes: usize,
+}
+
+impl<'m> Compiles<'m> {
+    /// `None` where there is no JIT, or it does not compile the program.
+    pub(super) fn new(mut vm: Machine, program: &'m str) -> Result<Option<Self>, CliError> {
+        let compiled = compile(&mut vm, program)?;
+        Ok(compiled.map(|compiled| Compiles { vm, program, bytes: compiled.code.len() }))
+    }
+}
+
+fn compile(vm: &mut Machine, program: &str) -> Result<Option<Compilation>, CliError> {
+    Ok(inspect(vm, program, softbpf_jit::Config::default())?)
+}
+
+impl Contestant for Compiles<'_> {
+    fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
+        let start = Instant::now();
+        for _ in 0..times {
+            std::hint::black_box(compile(&mut self.vm, self.program)?);
+        }
+        Ok(start.elapsed())
+    }
+}
+
+/// Samples of each contestant, in nanoseconds for doing the work once. `tick` hears how much of the time is over.
+pub(super) fn interleaved(
+    contestants: &mut [&mut dyn Contestant],
+    budget: Duration,
+    tick: impl Fn(Duration),
+) -> Result<Vec<Vec<f64>>, Stopped> {
+    let start = Instant::now();
+    let sample = (budget / ROUNDS / contestants.len().max(1) as u32).max(SHORTEST);
+    let mut times = Vec::new();
+    for contestant in &mut *contestants {
+        times.push(calibrate(*contestant, sample)?);
+        tick(start.elapsed());
+    }
+    let mut samples = vec![Vec::new(); contestants.len()];
+    for round in 0..MOST_ROUNDS {
+        if round >= LEAST_ROUNDS && start.elapsed() >= budget {
+            break;
+        }
+        for ((contestant, &times), samples) in contestants.iter_mut().zip(&times).zip(&mut samples) {
+            samples.push(contestant.sample(times)?.as_secs_f64() * 1e9 / times as f64);
+            tick(start.elapsed());
+        }
+    }
+    Ok(samples)
+}
+
+/// How often the work fits into a sample.
+fn calibrate(contestant: &mut dyn Contestant, sample: Duration) -> Result<u64, Stopped> {
+    let mut times = 1;
+    loop {
+        let taken = contestant.sample(times)?;
+        if taken >= sample / 4 {
+            let once = taken.as_secs_f64() / times as f64;
+            return Ok((sample.as_secs_f64() / once).max(1.0) as u64);
+        }
+        times *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sleeper(u64);
+
+    impl Contestant for Sleeper {
+        fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
+            self.0 += 1;
+            Ok(Duration::from_micros(10) * times as u32)
+        }
+    }
+
+    #[test]
+    fn all_have_as_many_samples_at_least_seven() {
+        let (mut one, mut other) = (Sleeper(0), Sleeper(0));
+        let result = interleaved(&mut [&mut one, &mut other], Duration::ZERO, |_| ());
+        let Ok(samples) = result else { panic!("nothing stops it") };
+        assert_eq!(samples, vec![vec![10_000.0; LEAST_ROUNDS]; 2]);
+        assert_eq!(one.0, other.0);
+    }
+}
