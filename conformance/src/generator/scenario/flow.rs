@@ -154,6 +154,45 @@ impl Maker<'_, '_> {
         Ok(())
     }
 
+    /// Reads an object to its end, piece by piece, and now and then a piece too much.
+    pub(super) fn walk(&mut self) -> Result<()> {
+        const MOST: u64 = 24;
+        let (base, room) = self.some_pointer()?;
+        let (size, most) = (self.size()?, MOST.min(MAX_COST / 40 / self.trips) as i32);
+        let stride = size.bytes() as i32;
+        let pieces = (room.bytes() / stride).min(most);
+        let pointer = self.target_but(&[base])?;
+        let counter = self.target_but(&[base, pointer])?;
+        let dst = self.target_but(&[base, pointer, counter])?;
+        if pieces < 1 || [pointer, counter, dst].contains(&Reg::R10) {
+            return Ok(());
+        }
+        self.push(Insn::mov(pointer, base));
+        if self.u.arbitrary()? {
+            let key = super::values::imm(self.u)?;
+            self.push(Insn::xor(pointer, key));
+            self.push(Insn::xor(pointer, key));
+        }
+        self.push(Insn::add(pointer, room.above - pieces * stride));
+        let too_many = i32::from(self.hostile(3)?);
+        self.push(Insn::mov(counter, pieces + too_many));
+        let head = self.label();
+        self.place(head);
+        let outside = self.trips;
+        self.trips *= pieces as u64;
+        self.push(Insn::load(size, dst, pointer, 0));
+        self.push(Insn::add(pointer, stride));
+        self.push(Insn::sub(counter, 1));
+        let again =
+            Insn::JumpIf { condition: Condition::Ne, width: Width::W64, dst: counter, src: Operand::Imm(0), off: 0 };
+        self.push_to(again, head);
+        self.trips = outside;
+        for reg in [pointer, counter, dst] {
+            self.state.set(reg, Value::Number);
+        }
+        Ok(())
+    }
+
     /// Only what was pinned is known, and the counter is no more pinned.
     fn after_loop(&mut self, outside: &State, moving: Option<(Reg, i32, Room)>) {
         self.state.forget();

@@ -116,7 +116,7 @@ impl Maker<'_, '_> {
             return self.number(base);
         }
         let off = self.offset(base, room, size)?;
-        let writes = room.writable || self.hostile(60)?;
+        let writes = room.writable || self.hostile(10)?;
         let kind = self.u.int_in_range(0..=if writes { 8 } else { 3 })?;
         let dst = self.target()?;
         let src = self.any_register()?;
@@ -286,7 +286,14 @@ impl Maker<'_, '_> {
         self.push(Insn::mov(dst, src));
         let and = if self.u.arbitrary()? { Insn::and(dst, mask) } else { Insn::and32(dst, mask) };
         self.push(and);
-        self.push(Insn::add(dst, base));
+        if self.u.arbitrary()? {
+            self.push(Insn::add(dst, base));
+        } else {
+            let number = self.target_but(&[dst, base])?;
+            self.push(Insn::mov(number, dst));
+            self.push(Insn::mov(dst, base));
+            self.push(Insn::add(dst, number));
+        }
         let room = room.moved_up_to(mask);
         self.set_pointer(dst, room);
         self.access_at(dst, room)
@@ -333,17 +340,34 @@ impl Maker<'_, '_> {
             }
             // Another value by another way: the word is what was written last.
             4 | 5 if !pinned => {
+                let pointers = self.state.pointers(&Reg::ALL[..10], Self::need(1, false));
+                let other = if pointers.is_empty() { other } else { *self.u.choose(&pointers)? };
                 let value = self.state.get(other);
                 let base = self.target_but(&[other])?;
                 let away = i32::from(self.u.arbitrary::<i8>()?);
-                self.push(Insn::mov(base, Reg::R10));
+                // Addresses have 32 bits: this is one as well.
+                let plain = self.u.arbitrary()?;
+                self.push(if plain { Insn::mov(base, Reg::R10) } else { Insn::mov32(base, Reg::R10) });
                 self.push(Insn::add(base, i32::from(off) - away));
                 if other != base {
                     self.push(Insn::store(Size::DW, base, away as i16, other));
                     self.state.set_word(off, value);
                 }
+                if let Some(room) = self.state.word(off).room() {
+                    let dst = self.target()?;
+                    self.push(Insn::load(Size::DW, dst, Reg::R10, off));
+                    return self.access_at(dst, room);
+                }
             }
-            6 if self.plan.knobs.helpers && !pinned => return self.task_name(off),
+            6 if self.plan.knobs.helpers && !pinned => {
+                self.task_name(off)?;
+                if self.hostile(3)? {
+                    // What was a pointer is a name.
+                    let dst = self.target()?;
+                    self.push(Insn::load(Size::DW, dst, Reg::R10, off));
+                    self.push(Insn::load(Size::B, dst, dst, 0));
+                }
+            }
             8 if self.plan.knobs.atomics && !pinned => self.exchange(off)?,
             7 if self.plan.knobs.atomics && !pinned && dst != Reg::R10 => {
                 self.push(Insn::mov(dst, 0));

@@ -64,9 +64,15 @@ impl Maker<'_, '_> {
             self.push_to(check, outside);
         }
         let short = self.state.clone();
-        let more = i32::from(self.hostile(30)?);
+        let more = i32::from(self.hostile(10)?);
         let room = Room::new(asked + more);
         self.set_pointer(data, room);
+        if more > 0 {
+            // The last byte that is asked for lies behind what was checked.
+            let (to, size) = (self.target()?, self.size()?);
+            let off = (asked + more - size.bytes() as i32).max(0);
+            self.push(Insn::load(size, to, data, off as i16));
+        }
         // Through the pointer, through a copy, or from the checked end backwards.
         match self.u.int_in_range(0..=2)? {
             0 => self.access_at(data, room)?,
