@@ -4,6 +4,9 @@
 
 #[cfg(all(target_arch = "x86_64", unix))]
 mod blocks;
+#[cfg(any(feature = "planted-faults", all(target_arch = "x86_64", unix)))]
+#[cfg_attr(not(all(target_arch = "x86_64", unix)), allow(dead_code))]
+mod fault;
 #[cfg(all(target_arch = "x86_64", unix))]
 mod proof;
 #[cfg(all(target_arch = "x86_64", unix))]
@@ -14,6 +17,10 @@ use std::path::PathBuf;
 use softbpf::engine::Engine;
 
 pub mod inspect;
+
+#[cfg(feature = "planted-faults")]
+#[doc(hidden)]
+pub use fault::Fault;
 
 /// How to compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +100,7 @@ pub fn engine() -> Result<Box<dyn Engine>, Unavailable> {
 /// As [`engine`].
 #[cfg(all(target_arch = "x86_64", unix))]
 pub fn engine_with(config: Config) -> Result<Box<dyn Engine>, Unavailable> {
-    x64::new(config)
+    x64::new(config, fault::Planted::default())
 }
 
 /// As [`engine`], with another configuration.
@@ -103,6 +110,19 @@ pub fn engine_with(config: Config) -> Result<Box<dyn Engine>, Unavailable> {
 #[cfg(not(all(target_arch = "x86_64", unix)))]
 pub fn engine_with(_config: Config) -> Result<Box<dyn Engine>, Unavailable> {
     Err(Unavailable::NotSupported)
+}
+
+/// As [`engine_with`], with a fault planted: for tests of tests.
+///
+/// # Errors
+/// As [`engine`].
+#[cfg(feature = "planted-faults")]
+#[doc(hidden)]
+pub fn engine_with_fault(config: Config, fault: Fault) -> Result<Box<dyn Engine>, Unavailable> {
+    #[cfg(all(target_arch = "x86_64", unix))]
+    return x64::new(config, fault::Planted::new(fault));
+    #[cfg(not(all(target_arch = "x86_64", unix)))]
+    return engine_with(config).inspect(|_| drop(fault::Planted::new(fault)));
 }
 
 #[cfg(all(target_arch = "x86_64", unix))]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use softbpf::asm::{Insn, R0, R1, R2, R3, R4, R10};
 use softbpf::codec::Code;
 use softbpf::context::{Bytes, Context, Packet};
+use softbpf::engine::Engine;
 use softbpf::insn::{Imm64, Size};
 use softbpf::map_spec::{MapSpec, MapType, map_flags};
 use softbpf::object::MAIN;
@@ -222,7 +223,7 @@ pub fn on_model_with(
 ///
 /// # Errors
 /// The object does not load.
-pub fn machine(scenario: &Scenario, engine: MakeEngine) -> Result<Machine, AnyError> {
+pub fn machine(scenario: &Scenario, engine: impl FnOnce() -> Box<dyn Engine>) -> Result<Machine, AnyError> {
     let config = Config { engine: engine(), ..Config::default() };
     let mut vm = Machine::with_config(&scenario.object()?, config)?;
     prepare(&mut vm, scenario);

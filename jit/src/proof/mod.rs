@@ -31,6 +31,7 @@ pub(crate) use value::Offsets;
 use value::Value;
 
 use crate::blocks::{self, Place};
+use crate::fault::{Fault, Planted};
 pub(crate) use crate::inspect::Region;
 
 /// Bytes of a context that claims are made about.
@@ -113,6 +114,7 @@ pub(crate) fn prove(
     program_type: ProgramType,
     code: &Code,
     places: &[Place],
+    planted: Planted,
 ) -> Proofs {
     let order = Order::of(code, places);
     let loops = Loops::of(code);
@@ -125,6 +127,7 @@ pub(crate) fn prove(
             packet_fields: PacketFields::of(program_type),
             order: &order,
             loops: &loops,
+            planted,
             trusting,
             waiting: std::iter::repeat_with(|| None).take(order.len()).collect(),
             heads: Vec::new(),
@@ -200,6 +203,7 @@ struct Pass<'p> {
     packet_fields: Option<PacketFields>,
     loops: &'p Loops,
     order: &'p Order,
+    planted: Planted,
     /// Take for granted that loops keep what they likely do not write.
     trusting: bool,
     /// By block: what is brought there by those that had their turn.
@@ -255,7 +259,9 @@ impl Pass<'_> {
         }
         if block.head {
             let written = if self.trusting { self.loops.written(block.start) } else { u16::MAX };
-            state.doubt(written & !FRAME_POINTER);
+            if !self.planted.is(Fault::ProofLoopKeepsRegisters) {
+                state.doubt(written & !FRAME_POINTER);
+            }
             state.doubt_spilled();
             if !self.trusting {
                 state.packet = 0;
@@ -275,6 +281,7 @@ impl Pass<'_> {
         let Some((number, block)) = self.order.block_at(index) else { return };
         if block.turn > self.turn {
             match &mut self.waiting[number] {
+                Some(_) if self.planted.is(Fault::ProofJoinTakesOneSide) => {}
                 Some(waiting) => waiting.join(state),
                 none => *none = Some(Box::new(state.clone())),
             }
@@ -288,7 +295,7 @@ impl Pass<'_> {
     fn map(&self, index: u32, write: bool) -> Option<&Map> {
         let map = self.machine.map_info(index as usize)?;
         let allowed = match map.permission() {
-            Permission::Read => !write,
+            Permission::Read => !write || self.planted.is(Fault::ProofMapWritable),
             Permission::ReadWrite => true,
             Permission::Write => write,
         };
@@ -311,10 +318,10 @@ impl Pass<'_> {
     fn inside(&mut self, state: &State, region: Region, offset: Offsets, size: Size, read: bool, write: bool) -> bool {
         let end = offset.max.saturating_add(size.bytes() as i32);
         match region {
-            Region::Stack => offset.min >= -(STACK_FRAME as i32) && end <= 0,
+            Region::Stack => offset.min >= -(STACK_FRAME as i32) && end <= self.one_more(Fault::ProofStackOneMore),
             Region::Context => self.inside_context(offset.min, end, read, write),
             Region::Packet => {
-                let inside = offset.min >= 0 && end <= state.packet;
+                let inside = offset.min >= 0 && end <= state.packet + self.one_more(Fault::ProofPacketOneMore);
                 if inside {
                     self.proofs.assumptions.packet_read |= read;
                     self.proofs.assumptions.packet_write |= write;
@@ -325,15 +332,22 @@ impl Pass<'_> {
                 let readable = !read || self.map(map, false).is_some();
                 let writable = !write || self.map(map, true).is_some();
                 let size = self.machine.map_info(map as usize).map_or(0, |map| i64::from(map.value_size()));
-                readable && writable && offset.min >= 0 && i64::from(end) <= size
+                let end = i64::from(end - self.one_more(Fault::ProofValueOneMore));
+                readable && writable && offset.min >= 0 && end <= size
             }
         }
+    }
+
+    /// How much more there is with this fault than there is.
+    fn one_more(&self, fault: Fault) -> i32 {
+        i32::from(self.planted.is(fault))
     }
 
     fn inside_context(&mut self, start: i32, end: i32, read: bool, write: bool) -> bool {
         if start < 0 || end > CONTEXT_BYTES as i32 {
             return false;
         }
+        let write = write && !self.planted.is(Fault::ProofContextWritable);
         let assumptions = &mut self.proofs.assumptions;
         assumptions.context = true;
         for byte in start as usize..end as usize {

@@ -8,6 +8,7 @@ use softbpf::semantics;
 use super::state::State;
 use super::value::{Offsets, Region, Value};
 use super::{Pass, Plan, Test};
+use crate::fault::Fault;
 
 /// Number of `bpf_map_lookup_elem`.
 pub(crate) const MAP_LOOKUP_ELEM: i32 = 1;
@@ -17,6 +18,10 @@ impl Pass<'_> {
     pub(super) fn step(&mut self, index: usize, slot: usize, insn: &Insn, state: &mut State) -> bool {
         match *insn {
             Insn::Alu { op, width, dst, src } => {
+                let unknown = state.operand(src).constant().is_none();
+                if unknown && op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) {
+                    return true;
+                }
                 let value = alu(op, width, state.get(dst), state.operand(src));
                 state.set(dst, value);
             }
@@ -114,7 +119,7 @@ impl Pass<'_> {
         {
             state.spill(at, value);
         } else {
-            written(state, plan, size);
+            self.written(state, plan, size);
         }
     }
 
@@ -133,7 +138,7 @@ impl Pass<'_> {
         };
         let plan = self.plan(state, base, off, size, true, true);
         self.proofs.plans[index] = plan;
-        written(state, plan, size);
+        self.written(state, plan, size);
         match op {
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
             AtomicOp::FetchAdd | AtomicOp::FetchOr | AtomicOp::FetchAnd | AtomicOp::FetchXor | AtomicOp::Xchg => {
@@ -145,7 +150,11 @@ impl Pass<'_> {
 
     fn call(&mut self, index: usize, callee: Callee, state: &mut State) {
         let (map, key) = (state.get(Reg::R1), state.get(Reg::R2));
-        state.clobber();
+        if self.planted.is(Fault::ProofCallKeepsArguments) {
+            state.set(Reg::R0, Value::UNKNOWN);
+        } else {
+            state.clobber();
+        }
         if callee == Callee::Helper(MAP_LOOKUP_ELEM) && !self.machine.is_mocked(MAP_LOOKUP_ELEM) {
             // It writes nothing.
             self.proofs.assumptions.lookup = true;
@@ -155,10 +164,28 @@ impl Pass<'_> {
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
                 state.set(Reg::R0, Value::MaybeNull { map, id });
+                if self.planted.is(Fault::ProofNeverNull) {
+                    state.set(Reg::R0, Value::Pointer(Region::Element(map), Offsets::exactly(0)));
+                }
             }
             return;
         }
-        state.doubt_spilled();
+        if !self.planted.is(Fault::ProofHelperKeepsSpilled) {
+            state.doubt_spilled();
+        }
+    }
+
+    /// A store has been made.
+    fn written(&self, state: &mut State, plan: Plan, size: Size) {
+        match plan {
+            Plan::Proved(Region::Stack, at) => {
+                state.overwrite(at.min, at.max + size.bytes() as i32 - 1);
+            }
+            // Inside another object.
+            Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
+            Plan::Unknown | Plan::Likely(_) if self.planted.is(Fault::ProofStoreKeepsSpilled) => {}
+            Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } => state.doubt_spilled(),
+        }
     }
 
     /// The map that a lookup looks into, if what it gives is an address of a value or null.
@@ -181,18 +208,6 @@ impl Pass<'_> {
 fn key_in_frame(key: Value) -> Option<i32> {
     let Value::Pointer(Region::Stack, offsets) = key else { return None };
     offsets.single().filter(|&at| (-(STACK_FRAME as i32)..=-4).contains(&at))
-}
-
-/// A store has been made.
-fn written(state: &mut State, plan: Plan, size: Size) {
-    match plan {
-        Plan::Proved(Region::Stack, at) => {
-            state.overwrite(at.min, at.max + size.bytes() as i32 - 1);
-        }
-        // Inside another object.
-        Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
-        Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } => state.doubt_spilled(),
-    }
 }
 
 fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {

@@ -3,23 +3,35 @@
 use dynasmrt::{DynasmApi, DynasmLabelApi};
 use softbpf::insn::{AluOp, ByteOrder, Operand, Reg, Size, SwapWidth, Width};
 
+use super::Options;
 use super::asm::{Assembler, x64};
 use super::registers::{Host, RAX, RCX, RDX, host};
+use crate::fault::{Fault, Planted};
 
-/// The code of one arithmetic instruction. `bmi2`: the machine has shifts by any register.
-pub(super) fn emit(asm: &mut Assembler, bmi2: bool, op: AluOp, width: Width, dst: Reg, src: Operand) {
+/// The code of one arithmetic instruction.
+pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Width, dst: Reg, src: Operand) {
     let dst = host(dst);
+    let planted = options.planted;
     match op {
+        AluOp::Sub if planted.is(Fault::SubSwapped) => {
+            simple(asm, AluOp::Sub, width, dst, src);
+            negate(asm, width, dst);
+        }
         AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::And | AluOp::Xor => simple(asm, op, width, dst, src),
         AluOp::Mov => mov(asm, width, dst, src),
         AluOp::Mul => mul(asm, width, dst, src),
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match src {
             Operand::Imm(amount) => shift_by_constant(asm, op, width, dst, amount),
-            Operand::Reg(amount) if bmi2 => shift_bmi2(asm, op, width, dst, host(amount)),
+            Operand::Reg(amount) if width == Width::W32 && planted.is(Fault::Shift32MaskedTo63) => {
+                x64!(asm; mov Rd(dst), Rd(dst));
+                shift(asm, op, Width::W64, dst, host(amount));
+                x64!(asm; mov Rd(dst), Rd(dst));
+            }
+            Operand::Reg(amount) if options.bmi2 => shift_bmi2(asm, op, width, dst, host(amount)),
             Operand::Reg(amount) => shift(asm, op, width, dst, host(amount)),
         },
-        AluOp::Div | AluOp::Mod => divide(asm, op == AluOp::Div, false, width, dst, src),
-        AluOp::Sdiv | AluOp::Smod => divide(asm, op == AluOp::Sdiv, true, width, dst, src),
+        AluOp::Div | AluOp::Mod => divide(asm, planted, op == AluOp::Div, false, width, dst, src),
+        AluOp::Sdiv | AluOp::Smod => divide(asm, planted, op == AluOp::Sdiv, true, width, dst, src),
     }
 }
 
@@ -153,16 +165,20 @@ fn shift_by_cl(asm: &mut Assembler, op: AluOp, width: Width, dst: Host) {
 }
 
 /// Division and modulo, by zero and MIN / -1 as RFC 9669 section 4.1 has them, where the machine would fault.
-fn divide(asm: &mut Assembler, quotient: bool, signed: bool, width: Width, dst: Host, src: Operand) {
+fn divide(asm: &mut Assembler, planted: Planted, quotient: bool, signed: bool, width: Width, dst: Host, src: Operand) {
     let (by_zero, done) = (asm.new_dynamic_label(), asm.new_dynamic_label());
     match src {
-        Operand::Imm(0) => return divide_by_zero(asm, quotient, width, dst),
-        Operand::Imm(-1) if signed => return divide_by_minus_one(asm, quotient, width, dst),
+        Operand::Imm(0) => return divide_by_zero(asm, planted, quotient, width, dst),
+        Operand::Imm(-1) if signed => return divide_by_minus_one(asm, planted, quotient, width, dst),
         Operand::Imm(imm) => load_imm(asm, 11, imm.into()),
         Operand::Reg(src) => {
             match width {
                 Width::W64 => x64!(asm; mov r11, Rq(host(src)); test r11, r11),
                 Width::W32 => x64!(asm; mov r11d, Rd(host(src)); test r11d, r11d),
+            }
+            if width == Width::W32 && planted.is(Fault::Divisor32Tested64) {
+                // By 0 all the same, but without what that is to give.
+                x64!(asm; test Rq(host(src)), Rq(host(src)); jz =>by_zero; test r11d, r11d; jz =>done);
             }
             x64!(asm; jz =>by_zero);
             if signed {
@@ -172,37 +188,44 @@ fn divide(asm: &mut Assembler, quotient: bool, signed: bool, width: Width, dst: 
                     Width::W32 => x64!(asm; cmp r11d, BYTE -1),
                 }
                 x64!(asm; jne =>by_other);
-                divide_by_minus_one(asm, quotient, width, dst);
+                divide_by_minus_one(asm, planted, quotient, width, dst);
                 x64!(asm; jmp =>done; =>by_other);
             }
         }
     }
-    divide_by_r11(asm, quotient, signed, width, dst);
+    divide_by_r11(asm, planted, quotient, signed, width, dst);
     if let Operand::Reg(_) = src {
         x64!(asm; jmp =>done; =>by_zero);
-        divide_by_zero(asm, quotient, width, dst);
+        divide_by_zero(asm, planted, quotient, width, dst);
     }
     x64!(asm; =>done);
 }
 
-fn divide_by_zero(asm: &mut Assembler, quotient: bool, width: Width, dst: Host) {
+fn divide_by_zero(asm: &mut Assembler, planted: Planted, quotient: bool, width: Width, dst: Host) {
     match (quotient, width) {
+        (true, _) if planted.is(Fault::DivByZeroKeeps) => {}
         (true, _) => x64!(asm; xor Rd(dst), Rd(dst)),
+        (false, _) if planted.is(Fault::ModByZeroClears) => x64!(asm; xor Rd(dst), Rd(dst)),
+        (false, Width::W32) if planted.is(Fault::Mod32ByZeroCutsNothing) => {}
         (false, Width::W32) => x64!(asm; mov Rd(dst), Rd(dst)),
         (false, Width::W64) => {}
     }
 }
 
-fn divide_by_minus_one(asm: &mut Assembler, quotient: bool, width: Width, dst: Host) {
-    match (quotient, width) {
-        (true, Width::W64) => x64!(asm; neg Rq(dst)),
-        (true, Width::W32) => x64!(asm; neg Rd(dst)),
-        (false, _) => x64!(asm; xor Rd(dst), Rd(dst)),
+fn divide_by_minus_one(asm: &mut Assembler, planted: Planted, quotient: bool, width: Width, dst: Host) {
+    if quotient {
+        negate(asm, width, dst);
+    } else {
+        x64!(asm; xor Rd(dst), Rd(dst));
+    }
+    if quotient && planted.is(Fault::MinByMinusOneClears) {
+        let negated = asm.new_dynamic_label();
+        x64!(asm; jno =>negated; xor Rd(dst), Rd(dst); =>negated);
     }
 }
 
 /// Divides by `r11`, which no guest register is, through `rax` and `rdx`, which two are.
-fn divide_by_r11(asm: &mut Assembler, quotient: bool, signed: bool, width: Width, dst: Host) {
+fn divide_by_r11(asm: &mut Assembler, planted: Planted, quotient: bool, signed: bool, width: Width, dst: Host) {
     if dst != RAX {
         x64!(asm; push rax);
     }
@@ -224,7 +247,9 @@ fn divide_by_r11(asm: &mut Assembler, quotient: bool, signed: bool, width: Width
     } else {
         x64!(asm; mov r11, rdx);
     }
-    if dst != RDX {
+    if dst != RDX && planted.is(Fault::DivisionLosesR3) {
+        x64!(asm; add rsp, BYTE 8);
+    } else if dst != RDX {
         x64!(asm; pop rdx);
     }
     if dst != RAX {
@@ -234,9 +259,13 @@ fn divide_by_r11(asm: &mut Assembler, quotient: bool, signed: bool, width: Width
 }
 
 pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Reg) {
+    negate(asm, width, host(dst));
+}
+
+fn negate(asm: &mut Assembler, width: Width, dst: Host) {
     match width {
-        Width::W64 => x64!(asm; neg Rq(host(dst))),
-        Width::W32 => x64!(asm; neg Rd(host(dst))),
+        Width::W64 => x64!(asm; neg Rq(dst)),
+        Width::W32 => x64!(asm; neg Rd(dst)),
     }
 }
 

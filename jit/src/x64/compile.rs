@@ -20,6 +20,7 @@ use super::Options;
 use super::alu;
 use super::asm::{Assembler, x64};
 use crate::blocks::{self, Place};
+use crate::fault::Fault;
 use crate::proof::{self, MAP_LOOKUP_ELEM, Plan, Region};
 
 use super::cells::{self, CellMemory};
@@ -86,7 +87,7 @@ pub(super) fn compile(
 ) -> Result<Compiled, CodeError> {
     let code = program.code();
     let places = blocks::places(code);
-    let mut proofs = proof::prove(machine, id, program.program_type(), code, &places);
+    let mut proofs = proof::prove(machine, id, program.program_type(), code, &places, options.planted);
     if !options.proofs {
         proofs.doubt();
     }
@@ -154,8 +155,8 @@ impl Compiler<'_> {
         if place.leader {
             self.leader(index, place);
         }
-        match *insn {
-            Insn::Alu { op, width, dst, src } => alu::emit(&mut self.asm, self.options.bmi2, op, width, dst, src),
+        match self.options.planted.taken_for(*insn) {
+            Insn::Alu { op, width, dst, src } => alu::emit(&mut self.asm, self.options, op, width, dst, src),
             Insn::Neg { width, dst } => alu::neg(&mut self.asm, width, dst),
             Insn::MovSx { width, from, dst, src } => alu::movsx(&mut self.asm, width, from, dst, src),
             Insn::End { order, width, dst } => alu::byte_order(&mut self.asm, order, width, dst),
@@ -169,7 +170,7 @@ impl Compiler<'_> {
             | Insn::Store { .. }
             | Insn::Atomic { .. }
             | Insn::LoadAcquire { .. }
-            | Insn::StoreRelease { .. } => self.access(index, insn),
+            | Insn::StoreRelease { .. } => self.access(index, self.options.planted.taken_for(*insn)),
             Insn::LoadPacket { .. } => self.slow(index),
             Insn::Jump { off, .. } => {
                 let target = self.target(slot, off);
@@ -181,8 +182,9 @@ impl Compiler<'_> {
             }
             Insn::MayGoto { off } => {
                 let target = self.target(slot, off.into());
+                let last = i32::from(self.options.planted.is(Fault::MayGotoOneTooFew));
                 x64!(self.asm
-                    ; cmp QWORD [DWORD r12 + cells::LOOPS], BYTE 0
+                    ; cmp QWORD [DWORD r12 + cells::LOOPS], DWORD last
                     ; je =>target
                     ; dec QWORD [DWORD r12 + cells::LOOPS]
                 );
@@ -207,9 +209,14 @@ impl Compiler<'_> {
         }
         let stub = self.stub(Stub::Leave(index));
         x64!(self.asm; =>label);
-        match i8::try_from(place.left) {
-            Ok(left) => x64!(self.asm; sub r9, BYTE left),
-            Err(_) => x64!(self.asm; sub r9, DWORD place.left as i32),
+        let charge = match place.left {
+            left if left > 1 && self.options.planted.is(Fault::FuelOneTooMany) => left + 1,
+            left if left > 1 && self.options.planted.is(Fault::FuelOneTooFew) => left - 1,
+            left => left,
+        };
+        match i8::try_from(charge) {
+            Ok(charge) => x64!(self.asm; sub r9, BYTE charge),
+            Err(_) => x64!(self.asm; sub r9, DWORD charge as i32),
         }
         x64!(self.asm; js =>stub);
     }
@@ -250,7 +257,8 @@ impl Compiler<'_> {
     /// Notes that the code so far ends in a call of a routine for the instruction with this index.
     pub(super) fn site(&mut self, index: u32, window: Option<u32>) -> usize {
         let offset = self.offset();
-        let charged = self.places[index as usize].left;
+        let mut charged = self.places[index as usize].left;
+        charged -= u32::from(charged > 1 && self.options.planted.is(Fault::RefundOneTooFew));
         self.sites.push(Site { offset, index, charged, resume: offset, window });
         self.sites.len() - 1
     }
@@ -264,7 +272,10 @@ impl Compiler<'_> {
     /// Has the instruction executed by Rust.
     fn slow(&mut self, index: u32) {
         x64!(self.asm; call QWORD [DWORD r12 + cells::SLOW]);
-        self.site(index, None);
+        let site = self.site(index, None);
+        if self.options.planted.is(Fault::PacketLoadRefundsNothing) {
+            self.sites[site].charged = 1;
+        }
     }
 
     fn target(&self, slot: usize, off: i32) -> DynamicLabel {
@@ -277,6 +288,7 @@ impl Compiler<'_> {
     }
 
     fn jump_if(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand, target: DynamicLabel) {
+        let planted = self.options.planted;
         let asm = &mut self.asm;
         let dst = host(dst);
         match (condition, src) {
@@ -288,6 +300,11 @@ impl Compiler<'_> {
                 Width::W64 => x64!(asm; test Rq(dst), DWORD imm),
                 Width::W32 => x64!(asm; test Rd(dst), DWORD imm),
             },
+            (Condition::Gt | Condition::Ge | Condition::Lt | Condition::Le, Operand::Imm(imm))
+                if width == Width::W64 && planted.is(Fault::JumpImmZeroExtended) =>
+            {
+                x64!(asm; mov r11d, DWORD imm; cmp Rq(dst), r11);
+            }
             (_, Operand::Imm(0)) => match width {
                 Width::W64 => x64!(asm; test Rq(dst), Rq(dst)),
                 Width::W32 => x64!(asm; test Rd(dst), Rd(dst)),
@@ -344,6 +361,12 @@ impl Compiler<'_> {
             ; call QWORD [DWORD r12 + cells::HELPER]
         );
         self.site(index, None);
+        if self.options.planted.is(Fault::HelperLeavesR1) {
+            x64!(self.asm; mov edi, 1);
+        }
+        if self.options.planted.is(Fault::HelperLosesR6) {
+            x64!(self.asm; xor ebx, ebx);
+        }
     }
 
     /// `bpf_map_lookup_elem` in a known map: in an array it is an addition, as in the kernel's `array_map_gen_lookup`.
@@ -397,6 +420,7 @@ impl Compiler<'_> {
         let start = self.offset();
         let body = self.labels[index as usize]?;
         let entry = self.asm.labels().resolve_dynamic(body).ok()?.0 as u32;
+        let planted = self.options.planted;
         let asm = &mut self.asm;
         x64!(asm
             ; =>label
@@ -412,7 +436,9 @@ impl Compiler<'_> {
             ; sub ebp, DWORD FRAME_STRIDE as i32
             ; pcmpeqd xmm0, xmm0
         );
-        set_frame_bits(asm);
+        if !planted.is(Fault::FrameNotOpened) {
+            set_frame_bits(asm);
+        }
         let lowest = asm.new_dynamic_label();
         x64!(asm
             ; cmp rbp, [DWORD r12 + cells::LOWEST]
@@ -422,14 +448,22 @@ impl Compiler<'_> {
             ; call =>body
             ; pxor xmm0, xmm0
         );
-        set_frame_bits(asm);
+        if !planted.is(Fault::FrameStaysOpen) {
+            set_frame_bits(asm);
+        }
         x64!(asm
             ; pop QWORD [DWORD r12 + cells::LOOPS]
             ; pop rbp
             ; pop r15
             ; pop r14
             ; pop r13
-            ; pop rbx
+        );
+        if planted.is(Fault::CallLosesR6) {
+            x64!(asm; add rsp, BYTE 8);
+        } else {
+            x64!(asm; pop rbx);
+        }
+        x64!(asm
             ; ret
             ; =>too_deep
             // The return address is the caller's site: the interpreter executes the call and finds it too deep.

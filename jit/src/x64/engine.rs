@@ -16,6 +16,7 @@ use super::compile::{self, Tables};
 use super::glue::Glue;
 use super::perf;
 use super::run::{Run, Special};
+use crate::fault::Fault;
 use crate::inspect::Compilation;
 
 /// Numbers of windows that are kept at least before those that are there twice are sorted out.
@@ -33,7 +34,7 @@ struct Code {
 /// Runs programs as machine code.
 #[derive(Debug)]
 pub(crate) struct Jit {
-    options: Options,
+    pub(super) options: Options,
     pub(super) glue: &'static Glue,
     cells: CellMemory,
     programs: Vec<Code>,
@@ -183,7 +184,9 @@ impl Jit {
     pub(super) fn after_helper(&mut self, machine: &Machine) {
         if machine.memory.generation() != self.generation {
             self.generation = machine.memory.generation();
-            self.cells.clear_windows();
+            if !self.options.planted.is(Fault::WindowsStay) {
+                self.cells.clear_windows();
+            }
         }
     }
 
@@ -191,6 +194,9 @@ impl Jit {
         self.after_helper(machine);
         if self.likely_objects {
             self.place_objects(machine);
+        }
+        if self.options.planted.is(Fault::FleetingWindowsStay) {
+            return;
         }
         for number in self.fleeting.drain(..) {
             self.cells.set_window(number, Window::default());

@@ -43,6 +43,7 @@ impl Compiled {
 
 /// Compiles a program of a machine to look at it.
 pub(crate) fn inspect(machine: &mut Machine, id: ProgramId, config: crate::Config) -> Option<Compilation> {
-    let mut jit = super::jit(crate::Config { perf: crate::Perf::Off, ..config }).ok()?;
+    let config = crate::Config { perf: crate::Perf::Off, ..config };
+    let mut jit = super::jit(config, crate::fault::Planted::default()).ok()?;
     jit.inspect(machine, id)
 }

@@ -13,6 +13,7 @@ use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacemen
 use super::compile::{Compiler, Stub};
 use super::glue::{Need, check_index};
 use super::registers::{Host, RAX, SCRATCH, host};
+use crate::fault::Fault;
 use crate::proof::{Offsets, Plan, Region};
 
 /// A check outside the line.
@@ -59,8 +60,8 @@ macro_rules! memory_operand {
 
 impl Compiler<'_> {
     /// A load, a store, or an atomic operation.
-    pub(super) fn access(&mut self, index: u32, insn: &Insn) {
-        match *insn {
+    pub(super) fn access(&mut self, index: u32, insn: Insn) {
+        match insn {
             Insn::Load { size, signed, dst, base, off } => {
                 self.checked(index, Need::Read, size, base, off, |compiler, address| {
                     if signed { compiler.load_signed(size, dst, address) } else { compiler.load(size, dst, address) }
@@ -183,10 +184,11 @@ impl Compiler<'_> {
         match plan {
             Plan::Likely(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
+                let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
                 self.load_distance(host(base), i32::from(off) + frame);
                 x64!(self.asm
                     ; sub r11, rbp
-                    ; cmp r11, DWORD frame - size.bytes() as i32
+                    ; cmp r11, DWORD frame - size.bytes() as i32 + more
                     ; ja =>stub
                 );
                 None
@@ -251,7 +253,11 @@ impl Compiler<'_> {
 
     /// Behind the program: the bitmaps decide about the access.
     pub(super) fn miss(&mut self, miss: Miss) {
-        let routine = cells::CHECK + 8 * check_index(miss.need, miss.size);
+        let size = match miss.size {
+            Size::DW if self.options.planted.is(Fault::BitmapHalf) => Size::W,
+            size @ (Size::B | Size::H | Size::W | Size::DW) => size,
+        };
+        let routine = cells::CHECK + 8 * check_index(miss.need, size);
         x64!(self.asm
             ; lea r11, [DWORD Rq(host(miss.base)) + i32::from(miss.off)]
             ; call QWORD [DWORD r12 + routine]
@@ -296,6 +302,11 @@ impl Compiler<'_> {
             Size::B => memory_operand!(self.asm, address, [mov BYTE] [, BYTE imm as i8]),
             Size::H => memory_operand!(self.asm, address, [mov WORD] [, WORD imm as i16]),
             Size::W => memory_operand!(self.asm, address, [mov DWORD] [, DWORD imm]),
+            Size::DW if self.options.planted.is(Fault::StoreImmZeroExtended) => {
+                let upper = Address { displacement: address.displacement + 4, ..address };
+                memory_operand!(self.asm, address, [mov DWORD] [, DWORD imm]);
+                memory_operand!(self.asm, upper, [mov DWORD] [, DWORD 0]);
+            }
             Size::DW => memory_operand!(self.asm, address, [mov QWORD] [, DWORD imm]),
         }
     }
@@ -335,7 +346,12 @@ impl Compiler<'_> {
             AtomicOp::Or => locked!(or),
             AtomicOp::And => locked!(and),
             AtomicOp::Xor => locked!(xor),
-            AtomicOp::FetchAdd => locked!(xadd),
+            AtomicOp::FetchAdd => {
+                locked!(xadd);
+                if width == Width::W32 && self.options.planted.is(Fault::Fetch32SignExtends) {
+                    x64!(self.asm; movsxd Rq(operand), Rd(operand));
+                }
+            }
             AtomicOp::FetchOr => self.fetch(Bits::Or, width, operand),
             AtomicOp::FetchAnd => self.fetch(Bits::And, width, operand),
             AtomicOp::FetchXor => self.fetch(Bits::Xor, width, operand),
@@ -346,7 +362,7 @@ impl Compiler<'_> {
             },
             AtomicOp::Cmpxchg => {
                 locked!(cmpxchg);
-                if width == Width::W32 {
+                if width == Width::W32 && !self.options.planted.is(Fault::Cmpxchg32KeepsHigh) {
                     // On success the machine leaves all of rax alone.
                     x64!(self.asm; mov eax, eax);
                 }
@@ -357,6 +373,7 @@ impl Compiler<'_> {
     /// A fetching operation that the machine does not have: tried until nobody came in between.
     fn fetch(&mut self, op: Bits, width: Width, operand: Host) {
         let again = self.asm.new_dynamic_label();
+        let planted = self.options.planted;
         let asm = &mut self.asm;
         x64!(asm
             ; mov [DWORD r12 + cells::SCRATCH], Rq(operand)
@@ -382,7 +399,7 @@ impl Compiler<'_> {
             Width::W64 => x64!(asm; lock cmpxchg [r10 + r11], r9; jne =>again; mov Rq(operand), rax),
             Width::W32 => x64!(asm; lock cmpxchg [r10 + r11], r9d; jne =>again; mov Rd(operand), eax),
         }
-        if operand != RAX {
+        if operand != RAX && !planted.is(Fault::FetchLosesR0) {
             x64!(asm; mov rax, [DWORD r12 + cells::SCRATCH + 8]);
         }
         x64!(asm; mov r9, [DWORD r12 + cells::FUEL]);

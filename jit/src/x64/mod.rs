@@ -29,6 +29,7 @@ use engine::Jit;
 
 use softbpf::engine::Engine;
 
+use crate::fault::Planted;
 use crate::{Config, Unavailable};
 
 /// What the compiler may use.
@@ -36,20 +37,21 @@ use crate::{Config, Unavailable};
 struct Options {
     bmi2: bool,
     proofs: bool,
+    planted: Planted,
 }
 
 pub(crate) use cells::name as cell_name;
 pub(crate) use inspect::inspect;
 
-fn jit(config: Config) -> Result<Jit, Unavailable> {
-    let options =
-        Options { bmi2: config.extensions && std::arch::is_x86_feature_detected!("bmi2"), proofs: config.proofs };
+fn jit(config: Config, planted: Planted) -> Result<Jit, Unavailable> {
+    let bmi2 = config.extensions && std::arch::is_x86_feature_detected!("bmi2");
+    let options = Options { bmi2, proofs: config.proofs, planted };
     let mut jit = Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })?;
     jit.tell_perf(perf::Output::open(&config.perf)?);
     Ok(jit)
 }
 
 /// An engine with this configuration.
-pub(crate) fn new(config: Config) -> Result<Box<dyn Engine>, Unavailable> {
-    Ok(Box::new(jit(config)?))
+pub(crate) fn new(config: Config, planted: Planted) -> Result<Box<dyn Engine>, Unavailable> {
+    Ok(Box::new(jit(config, planted)?))
 }

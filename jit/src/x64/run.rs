@@ -23,6 +23,7 @@ use super::cells::{self, Cells, Window};
 use super::code::{Compiled, Site};
 use super::engine::Jit;
 use super::glue::Need;
+use crate::fault::Fault;
 
 /// Misses between two that move a window.
 const MISSES: i64 = 15;
@@ -93,6 +94,11 @@ impl<'e> Environment<'e> {
     fn jit(&mut self) -> &'e mut Jit {
         // SAFETY: as for the machine; of the engine's fields, code and cells are used through the cells only.
         unsafe { &mut *self.run.jit }
+    }
+
+    /// Whether this fault has been planted.
+    fn planted(&mut self, fault: Fault) -> bool {
+        self.jit().options.planted.is(fault)
     }
 
     /// The site with this return address.
@@ -202,6 +208,7 @@ impl<'e> Environment<'e> {
         let Some(range) = range else { return };
         let start = u64::from(range.start).wrapping_sub(off);
         let len = u64::from(range.end.saturating_sub(range.start)).saturating_sub(u64::from(size.bytes()) - 1);
+        let len = len + u64::from(len > 0 && self.planted(Fault::WindowOneMore));
         let fleeting = self.machine().memory.is_fleeting(range.start);
         self.jit().set_window(number, Window { start, len }, fleeting);
     }
@@ -237,7 +244,7 @@ impl<'e> Environment<'e> {
         let Some((program, compiled, site)) = self.site(address) else { return std::ptr::null() };
         match self.run.special.take() {
             Some(Special::Stop(Stop::TailCall(target))) => {
-                if self.run.tail_calls >= MAX_TAIL_CALLS {
+                if self.run.tail_calls >= MAX_TAIL_CALLS && !self.planted(Fault::TailCallsUnlimited) {
                     self.cells.registers[0] = Errno::EPERM.ret();
                     self.cells.registers[1..6].fill(0);
                     return compiled.address(site.offset);
@@ -267,12 +274,16 @@ impl<'e> Environment<'e> {
         }
         self.run.tail_calls += 1;
         let (context, frame_pointer) = (self.cells.registers[1], self.cells.registers[10]);
+        let r6 = if self.planted(Fault::TailCallKeepsR6) { self.cells.registers[6] } else { 0 };
         self.cells.registers = [0; 11];
+        self.cells.registers[6] = r6;
         self.cells.registers[1] = context;
         self.cells.registers[10] = frame_pointer;
         self.cells.loops = MAY_GOTO_LOOPS.into();
         let depth = self.depth();
-        self.machine().fresh_frame(depth);
+        if !self.planted(Fault::TailCallKeepsFrame) {
+            self.machine().fresh_frame(depth);
+        }
         match self.jit().compiled(self.machine(), target, context) {
             Some(code) => code.entry(),
             None => {
@@ -344,8 +355,9 @@ impl Environment<'_> {
         let stack = self.cells.caller_stack + 8;
         self.run.segments.push(Segment { stack, site: self.cells.site, frame_pointer, floor: self.run.floor });
         self.run.floor = caller + 1;
+        let first = usize::from(self.planted(Fault::CallbackLosesR1));
         self.cells.registers = [0; 11];
-        self.cells.registers[1..6].copy_from_slice(&args);
+        self.cells.registers[1 + first..6].copy_from_slice(&args[first..]);
         self.cells.registers[10] = top;
         self.cells.loops = MAY_GOTO_LOOPS.into();
         self.cells.lowest = self.cells.lowest.min(top);
