@@ -1,7 +1,9 @@
 //! Legacy packet loads in socket filters: big-endian, and the end of the program past the packet's end.
 
 use softbpf::context::Packet;
-use softbpf::{Machine, Outcome};
+use softbpf::object::MAIN;
+use softbpf::program_type::ProgramType;
+use softbpf::{Machine, Object, Outcome};
 use softbpf_conformance::{TestResult, fixture, try_on_every_engine};
 
 fn run(vm: &mut Machine, program: &str, packet: &[u8]) -> Result<Outcome, Box<dyn std::error::Error>> {
@@ -79,4 +81,22 @@ fn bytes_behind_the_loads_do_not_matter() -> TestResult {
         assert_eq!(run(vm, "sum_bytes", &[1; 1500])?.ret, Ok(32));
         Ok(())
     })
+}
+
+#[test]
+fn a_load_past_the_end_ends_programs_that_have_no_exit() -> TestResult {
+    let programs = [
+        ("r6 = r1\n again: r0 = *(u8 *)skb[32]\n goto again", 2),
+        // The function ends, not the program.
+        ("r6 = r1\n again: call sub\n goto again\n sub: r0 = *(u8 *)skb[32]\n goto sub", 100),
+    ];
+    for (text, instructions) in programs {
+        try_on_every_engine(&Object::assemble(text, ProgramType::SocketFilter, Vec::new())?, |vm| {
+            vm.fuel = 100;
+            let outcome = run(vm, MAIN, &[1; 32])?;
+            assert_eq!((outcome.ret.is_ok(), outcome.instructions), (instructions < 100, instructions), "{text}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

@@ -129,10 +129,11 @@ pub(super) fn compile(
         compiler.instruction(index as u32, slot, insn);
     }
     starts.push(compiler.offset());
+    let epilogue = compiler.epilogue();
     let functions = compiler.functions();
     let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
-    let Compiler { mut asm, mut sites, plans, epilogue, likely_objects, .. } = compiler;
+    let Compiler { mut asm, mut sites, plans, likely_objects, .. } = compiler;
     sites.sort_by_key(|site| site.offset);
     let memory = CodeMemory::new(&asm.take()?)?;
     Ok(Compiled {
@@ -140,7 +141,7 @@ pub(super) fn compile(
         program: Arc::clone(program),
         sites,
         functions,
-        epilogue: epilogue.unwrap_or(0),
+        epilogue,
         starts,
         plans,
         needs_frame,
@@ -350,6 +351,15 @@ impl Compiler<'_> {
             // Traps.
             Callee::Kfunc { .. } => self.leave(index),
         }
+    }
+
+    /// Offset of a return: that of some exit, or one of its own, for a packet load may return where there is no exit.
+    fn epilogue(&mut self) -> u32 {
+        self.epilogue.unwrap_or_else(|| {
+            let offset = self.offset();
+            x64!(self.asm; ret);
+            offset
+        })
     }
 
     /// Calls a helper; a lookup says in which map.
