@@ -8,6 +8,7 @@
 //! [`super::glue::Glue::enter`].
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use softbpf::engine::{Caller, ProgramId};
@@ -67,33 +68,45 @@ pub(super) struct Pair {
     special: u64,
 }
 
-/// What the functions below are called with.
+/// What the functions below are called with. Pointers, not borrows: a helper may call back, and then there is another one
+/// of these, of the same cells and the same run, while the first still stands.
+#[derive(Clone, Copy)]
 struct Environment<'e> {
-    cells: &'e mut Cells,
-    run: &'e mut Run,
+    cells: *mut Cells,
+    run: *mut Run,
+    lives: PhantomData<&'e mut Run>,
 }
 
 impl<'e> Environment<'e> {
     /// # Safety
     /// `middle` is what `r12` holds while code runs that [`super::engine::Jit`] has entered.
     unsafe fn new(middle: *mut u8) -> Environment<'e> {
-        // SAFETY: the cells outlive the run, the run outlives the entry into code, and code does not touch them while a
-        // function of Rust runs.
-        unsafe {
-            let cells = &mut *cells::from_middle(middle);
-            let run = &mut *cells.run;
-            Environment { cells, run }
-        }
+        let cells = cells::from_middle(middle);
+        // SAFETY: the cells outlive the run, and code does not touch them while a function of Rust runs.
+        let run = unsafe { (*cells).run };
+        Environment { cells, run, lives: PhantomData }
+    }
+
+    /// Not to be kept while code runs.
+    fn cells(&mut self) -> &'e mut Cells {
+        // SAFETY: as in `new`.
+        unsafe { &mut *self.cells }
+    }
+
+    /// Not to be kept while code runs.
+    fn run(&mut self) -> &'e mut Run {
+        // SAFETY: the run outlives the entry into code, which does not touch it.
+        unsafe { &mut *self.run }
     }
 
     fn machine(&mut self) -> &'e mut Machine {
         // SAFETY: the machine is borrowed for the run by `Engine::run`, and nobody but the functions here uses it meanwhile.
-        unsafe { &mut *self.run.machine }
+        unsafe { &mut *self.run().machine }
     }
 
     fn jit(&mut self) -> &'e mut Jit {
         // SAFETY: as for the machine; of the engine's fields, code and cells are used through the cells only.
-        unsafe { &mut *self.run.jit }
+        unsafe { &mut *self.run().jit }
     }
 
     /// Whether this fault has been planted.
@@ -107,24 +120,24 @@ impl<'e> Environment<'e> {
     }
 
     /// Where the code goes on that has called a helper.
-    fn return_address(&self) -> Option<usize> {
-        let stack = self.run.segments.last()?.stack as *const usize;
+    fn return_address(&mut self) -> Option<usize> {
+        let stack = self.run().segments.last()?.stack as *const usize;
         // SAFETY: the helper's routine noted its stack pointer, where its return address is; the routine has not returned.
         Some(unsafe { *stack.sub(1) })
     }
 
-    fn depth(&self) -> u32 {
-        depth(self.cells.registers[10])
+    fn depth(&mut self) -> u32 {
+        depth(self.cells().registers[10])
     }
 
-    fn used(&self) -> u64 {
-        (self.run.budget - self.cells.fuel).unsigned_abs()
+    fn used(&mut self) -> u64 {
+        (self.run().budget - self.cells().fuel).unsigned_abs()
     }
 
     /// The callers of the function whose stack pointer is `stack`, the outermost first.
     fn callers(&mut self, stack: u64) -> Vec<CallerFrame> {
         let mut callers = Vec::new();
-        for segment in self.run.segments.clone() {
+        for segment in self.run().segments.clone() {
             self.walk(segment.stack, depth(segment.frame_pointer), segment.floor, &mut callers);
             if let Some(site) = self.jit().helper_site(segment.site) {
                 callers.push(CallerFrame {
@@ -136,7 +149,7 @@ impl<'e> Environment<'e> {
                 });
             }
         }
-        let (depth, floor) = (self.depth(), self.run.floor);
+        let (depth, floor) = (self.depth(), self.run().floor);
         self.walk(stack, depth, floor, &mut callers);
         callers
     }
@@ -168,34 +181,34 @@ impl<'e> Environment<'e> {
         let suspended = Suspended {
             program,
             index,
-            registers: self.cells.registers,
+            registers: self.cells().registers,
             callers: self.callers(stack),
-            floor: self.run.floor,
-            loops: self.cells.loops as u32,
+            floor: self.run().floor,
+            loops: self.cells().loops as u32,
             used: self.used(),
-            budget: self.run.budget.unsigned_abs(),
-            tail_calls: self.run.tail_calls,
+            budget: self.run().budget.unsigned_abs(),
+            tail_calls: self.run().tail_calls,
         };
         let resumed = self.jit().interpreter.resume(self.machine(), suspended);
-        self.cells.fuel = self.run.budget - i64::try_from(resumed.used).unwrap_or(self.run.budget);
-        self.run.tail_calls = resumed.tail_calls;
-        self.run.deepest = self.run.deepest.max(resumed.deepest);
-        self.run.finished = Some(resumed.ret);
+        self.cells().fuel = self.run().budget - i64::try_from(resumed.used).unwrap_or(self.run().budget);
+        self.run().tail_calls = resumed.tail_calls;
+        self.run().deepest = self.run().deepest.max(resumed.deepest);
+        self.run().finished = Some(resumed.ret);
     }
 
     fn trap(&mut self, kind: TrapKind, program: ProgramId, index: usize, stack: u64) {
         let callers = self.callers(stack);
         let callers = callers.iter().map(|frame| (frame.program, frame.ret - 1));
-        let trap = self.machine().trap(kind, program, index, self.cells.registers, callers);
-        self.run.finished = Some(Err(trap));
+        let trap = self.machine().trap(kind, program, index, self.cells().registers, callers);
+        self.run().finished = Some(Err(trap));
     }
 
     /// Moves the window of a site to the object that the address is in.
     fn move_window(&mut self, site: &Site, insn: &Insn) {
-        self.cells.misses = MISSES;
+        self.cells().misses = MISSES;
         let (Some(number), Some((need, size, base, off))) = (site.window, operand(insn)) else { return };
         let off = i64::from(off) as u64;
-        let addr = self.cells.registers[usize::from(base.number())].wrapping_add(off);
+        let addr = self.cells().registers[usize::from(base.number())].wrapping_add(off);
         let memory = &self.machine().memory;
         let range = |access| memory.window(addr, access);
         let range = match need {
@@ -218,22 +231,22 @@ impl<'e> Environment<'e> {
         let Some((_, compiled, site)) = self.site(address) else { return std::ptr::null() };
         let Some(insn) = compiled.program.code().insns().get(site.index as usize) else { return std::ptr::null() };
         if let Insn::LoadPacket { size, offset } = *insn {
-            let Ok(value) = load_packet(self.machine(), size, offset, &self.cells.registers) else {
+            let Ok(value) = load_packet(self.machine(), size, offset, &self.cells().registers) else {
                 return std::ptr::null();
             };
-            self.cells.registers[0] = value.unwrap_or(0);
-            self.cells.registers[1..6].fill(0);
+            self.cells().registers[0] = value.unwrap_or(0);
+            self.cells().registers[1..6].fill(0);
             if value.is_some() {
                 return compiled.address(site.resume);
             }
             // The function returns: what comes behind the load is not executed.
-            self.cells.fuel += i64::from(site.charged) - 1;
+            self.cells().fuel += i64::from(site.charged) - 1;
             return compiled.address(compiled.epilogue);
         }
-        if self.cells.misses < 0 {
+        if self.cells().misses < 0 {
             self.move_window(&site, insn);
         }
-        match access(self.machine(), insn, &mut self.cells.registers) {
+        match access(self.machine(), insn, &mut self.cells().registers) {
             Ok(()) => compiled.address(site.resume),
             Err(_) => std::ptr::null(),
         }
@@ -242,11 +255,11 @@ impl<'e> Environment<'e> {
     /// What becomes of a helper call that gave no value: where to go on, or null when the run has ended.
     fn special(&mut self, address: usize, stack: u64) -> *const u8 {
         let Some((program, compiled, site)) = self.site(address) else { return std::ptr::null() };
-        match self.run.special.take() {
+        match self.run().special.take() {
             Some(Special::Stop(Stop::TailCall(target))) => {
-                if self.run.tail_calls >= MAX_TAIL_CALLS && !self.planted(Fault::TailCallsUnlimited) {
-                    self.cells.registers[0] = Errno::EPERM.ret();
-                    self.cells.registers[1..6].fill(0);
+                if self.run().tail_calls >= MAX_TAIL_CALLS && !self.planted(Fault::TailCallsUnlimited) {
+                    self.cells().registers[0] = Errno::EPERM.ret();
+                    self.cells().registers[1..6].fill(0);
                     return compiled.address(site.offset);
                 }
                 self.tail_call(program, site.index as usize, target, stack)
@@ -256,11 +269,11 @@ impl<'e> Environment<'e> {
                 std::ptr::null()
             }
             Some(Special::Stop(Stop::Ended(trap))) => {
-                self.run.finished = Some(Err(trap));
+                self.run().finished = Some(Err(trap));
                 std::ptr::null()
             }
             special @ (Some(Special::Panic(_) | Special::Stop(Stop::Errno(_))) | None) => {
-                self.run.special = special;
+                self.run().special = special;
                 std::ptr::null()
             }
         }
@@ -272,14 +285,14 @@ impl<'e> Environment<'e> {
             self.trap(kind, program, index, stack);
             return std::ptr::null();
         }
-        self.run.tail_calls += 1;
-        let (context, frame_pointer) = (self.cells.registers[1], self.cells.registers[10]);
-        let r6 = if self.planted(Fault::TailCallKeepsR6) { self.cells.registers[6] } else { 0 };
-        self.cells.registers = [0; 11];
-        self.cells.registers[6] = r6;
-        self.cells.registers[1] = context;
-        self.cells.registers[10] = frame_pointer;
-        self.cells.loops = MAY_GOTO_LOOPS.into();
+        self.run().tail_calls += 1;
+        let (context, frame_pointer) = (self.cells().registers[1], self.cells().registers[10]);
+        let r6 = if self.planted(Fault::TailCallKeepsR6) { self.cells().registers[6] } else { 0 };
+        self.cells().registers = [0; 11];
+        self.cells().registers[6] = r6;
+        self.cells().registers[1] = context;
+        self.cells().registers[10] = frame_pointer;
+        self.cells().loops = MAY_GOTO_LOOPS.into();
         let depth = self.depth();
         if !self.planted(Fault::TailCallKeepsFrame) {
             self.machine().fresh_frame(depth);
@@ -340,9 +353,9 @@ impl Caller for CallBack {
 
 impl Environment<'_> {
     fn call_back(mut self, machine: &mut Machine, function: u64, args: [u64; 5]) -> Result<u64, Stop> {
-        let frame_pointer = self.cells.registers[10];
+        let frame_pointer = self.cells().registers[10];
         let caller = depth(frame_pointer);
-        let site = self.jit().helper_site(self.cells.site);
+        let site = self.jit().helper_site(self.cells().site);
         let program = site.map_or(ProgramId::new(0), |site| site.program);
         let Some(index) = machine.code_at(program, function) else {
             return Err(Stop::trap(TrapKind::BadCallTarget { target: function }));
@@ -350,21 +363,30 @@ impl Environment<'_> {
         let Some(top) = machine.memory.view().push_frame(caller + 1) else {
             return Err(Stop::trap(TrapKind::TooDeep));
         };
-        let saved = (self.cells.registers, self.cells.site, self.cells.caller_stack, self.cells.loops, self.run.floor);
+        let saved = (
+            self.cells().registers,
+            self.cells().site,
+            self.cells().caller_stack,
+            self.cells().loops,
+            self.run().floor,
+        );
+        let outer = std::mem::replace(&mut self.run().machine, machine);
         // The return address lies below the caller's own part of the stack.
-        let stack = self.cells.caller_stack + 8;
-        self.run.segments.push(Segment { stack, site: self.cells.site, frame_pointer, floor: self.run.floor });
-        self.run.floor = caller + 1;
+        let stack = self.cells().caller_stack + 8;
+        self.run().segments.push(Segment { stack, site: self.cells().site, frame_pointer, floor: self.run().floor });
+        self.run().floor = caller + 1;
         let first = usize::from(self.planted(Fault::CallbackLosesR1));
-        self.cells.registers = [0; 11];
-        self.cells.registers[1 + first..6].copy_from_slice(&args[first..]);
-        self.cells.registers[10] = top;
-        self.cells.loops = MAY_GOTO_LOOPS.into();
-        self.cells.lowest = self.cells.lowest.min(top);
+        self.cells().registers = [0; 11];
+        self.cells().registers[1 + first..6].copy_from_slice(&args[first..]);
+        self.cells().registers[10] = top;
+        self.cells().loops = MAY_GOTO_LOOPS.into();
+        self.cells().lowest = self.cells().lowest.min(top);
         let result = self.run_callback(program, index);
-        machine.memory.view().pop_frame(caller + 1);
-        self.run.segments.pop();
-        (self.cells.registers, self.cells.site, self.cells.caller_stack, self.cells.loops, self.run.floor) = saved;
+        self.machine().memory.view().pop_frame(caller + 1);
+        self.run().segments.pop();
+        self.run().machine = outer;
+        (self.cells().registers, self.cells().site, self.cells().caller_stack, self.cells().loops, self.run().floor) =
+            saved;
         result
     }
 
@@ -378,16 +400,16 @@ impl Environment<'_> {
                 // SAFETY: the entry is one of this engine's code, and the cells describe this run.
                 let left = unsafe { jit.glue.enter(self.cells, entry) };
                 if !left {
-                    return Ok(self.cells.registers[0]);
+                    return Ok(self.cells().registers[0]);
                 }
             }
             // Not an instruction that the program says it calls: the interpreter takes it from there.
             None => self.hand_over(program, index, 0),
         }
-        if let Some(Special::Panic(panic)) = self.run.special.take() {
+        if let Some(Special::Panic(panic)) = self.run().special.take() {
             resume_unwind(panic);
         }
-        match self.run.finished.take() {
+        match self.run().finished.take() {
             Some(Ok(value)) => Ok(value),
             Some(Err(trap)) => Err(Stop::Ended(trap)),
             None => Ok(0),
@@ -401,7 +423,7 @@ pub(super) extern "C" fn on_leave(middle: *mut u8, address: usize, stack: u64) {
     // SAFETY: called by `glue` with what `r12` holds.
     let mut environment = unsafe { Environment::new(middle) };
     let Some((program, _, site)) = environment.site(address) else { return };
-    environment.cells.fuel += i64::from(site.charged);
+    environment.cells().fuel += i64::from(site.charged);
     environment.hand_over(program, site.index as usize, stack);
 }
 
@@ -424,7 +446,7 @@ pub(super) extern "C" fn on_call_register(middle: *mut u8, address: usize, _stac
     let Some(Insn::Call(Callee::Reg(reg))) = compiled.program.code().insns().get(site.index as usize) else {
         return std::ptr::null();
     };
-    let target = environment.cells.registers[usize::from(reg.number())];
+    let target = environment.cells().registers[usize::from(reg.number())];
     let function = environment.machine().code_at(program, target).and_then(|index| compiled.function(index as u32));
     function.map_or(std::ptr::null(), |function| compiled.address(function.call))
 }
@@ -432,7 +454,7 @@ pub(super) extern "C" fn on_call_register(middle: *mut u8, address: usize, _stac
 pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, middle: *mut u8) -> Pair {
     // SAFETY: called by `glue` with what `r12` holds.
     let mut environment = unsafe { Environment::new(middle) };
-    let Some(site) = environment.jit().helper_site(environment.cells.site) else {
+    let Some(site) = environment.jit().helper_site(environment.cells().site) else {
         return Pair { value: 0, special: 1 };
     };
     let machine = environment.machine();
@@ -460,7 +482,7 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
         Ok((_, Some(stop))) => Special::Stop(*stop),
         Err(panic) => Special::Panic(panic),
     };
-    environment.cells.registers[1..6].copy_from_slice(&args);
-    environment.run.special = Some(special);
+    environment.cells().registers[1..6].copy_from_slice(&args);
+    environment.run().special = Some(special);
     Pair { value: 0, special: 1 }
 }
