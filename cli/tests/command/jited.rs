@@ -30,7 +30,7 @@ fn code_stands_under_instructions() {
     check_jited(
         &["faults.bpf.o", "past_map_value"],
         expect![[r#"
-            past_map_value: 11 instructions, 182 bytes of machine code, 16.5 an instruction
+            past_map_value: 11 instructions, 271 bytes of machine code, 24.6 an instruction
             accesses: 1 proved, 0 compared with an object, 1 with a window
 
             past_map_value:
@@ -50,46 +50,65 @@ fn code_stands_under_instructions() {
                4: ld_pseudo r1, 0x1, 0x0
                         19: mov    rdi, 0xffffc90000000000
                6: call 0x1
-                        23: mov    r11d, 0
-                        29: call   qword ptr [r12+helper]
+                        23: mov    r11, [r12+counts]
+                        2b: cmp    qword ptr [r11+8], 0x1000
+                        36: jb     stub_6
+                        3c: inc    qword ptr [r11+8]
+                        43: mov    eax, [r10+rbp-4]
+                        4b: cmp    eax, 2
+                        50: jae    stub_6_2
+                        56: imul   eax, 0x18
+                        5c: add    eax, 0x40000000
+                        61: xor    edi, edi
+                        64: xor    esi, esi
+                        67: xor    edx, edx
+                        6a: xor    ecx, ecx
+                        6d: xor    r8d, r8d
                7: r1 = r0
-                        31: sub    r9, 3
-                        35: js     stub_7
-                        3b: mov    rdi, rax
+                        70: sub    r9, 3
+                        74: js     stub_7
+                        7a: mov    rdi, rax
                8: w0 = -0x1
-                        3e: mov    eax, -1
+                        7d: mov    eax, -1
             ; if (!value)
                9: if r1 == 0x0 goto +0x1
-                        44: test   rdi, rdi
-                        47: je     slot_11
+                        83: test   rdi, rdi
+                        86: je     slot_11
             ; return *(volatile u8 *)(value + 16);
               10: r0 = *(u8 *)(r1 + 0x10)                      ; checked: window
-                        4d: sub    r9, 1
-                        51: js     stub_10
-                        57: mov    r11, rdi
-                        5a: sub    r11, [r12+window0.start]
-                        62: cmp    r11, [r12+window0.len]
-                        6a: jae    stub_10_2
-                        70: movzx  eax, byte ptr [r10+rdi+0x10]
+                        8c: sub    r9, 1
+                        90: js     stub_10
+                        96: mov    r11, rdi
+                        99: sub    r11, [r12+window0.start]
+                        a1: cmp    r11, [r12+window0.len]
+                        a9: jae    stub_10_2
+                        af: movzx  eax, byte ptr [r10+rdi+0x10]
             ; }
               11: exit
-                        76: sub    r9, 1
-                        7a: js     stub_11
-                        80: ret
+                        b5: sub    r9, 1
+                        b9: js     stub_11
+                        bf: ret
 
             behind the instructions:
                 stub_0:
-                      81: call   qword ptr [r12+leave]
+                      c0: call   qword ptr [r12+leave]
+                stub_6_2:
+                      c8: xor    eax, eax
+                      ca: jmp    slot_6+0x3e
+                stub_6:
+                      cf: mov    r11d, 0
+                      d5: call   qword ptr [r12+helper]
+                      dd: jmp    slot_7
                 stub_7:
-                      89: call   qword ptr [r12+leave]
+                      e2: call   qword ptr [r12+leave]
                 stub_10:
-                      91: call   qword ptr [r12+leave]
+                      ea: call   qword ptr [r12+leave]
                 stub_10_2:
-                      99: lea    r11, [rdi+0x10]
-                      a1: call   qword ptr [r12+check.read1]
-                      a9: jmp    slot_10+0x23
+                      f2: lea    r11, [rdi+0x10]
+                      fa: call   qword ptr [r12+check.read1]
+                     102: jmp    slot_10+0x23
                 stub_11:
-                      ae: call   qword ptr [r12+leave]
+                     107: call   qword ptr [r12+leave]
         "#]],
     );
 }
@@ -122,33 +141,32 @@ fn without_proofs_everything_is_checked() {
         program,
         &["--no-proofs"],
         expect![[r#"
-        main: 4 instructions, 78 bytes of machine code, 19.5 an instruction
-        accesses: 1 proved, 0 compared with an object, 1 with a window
+            main: 4 instructions, 69 bytes of machine code, 17.2 an instruction
+            accesses: 1 proved, 1 compared with an object, 0 with a window
 
-        main:
-           0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
-                     0: sub    r9, 4
-                     4: js     stub_0
-                     a: mov    [r10+rbp-8], rdi
-           1: r2 = *(u32 *)(r1 + 0x4)                      ; checked: window
-                     f: mov    r11, rdi
-                    12: sub    r11, [r12+window0.start]
-                    1a: cmp    r11, [r12+window0.len]
-                    22: jae    stub_1
-                    28: mov    esi, [r10+rdi+4]
-           2: r0 = 0x0
-                    2d: xor    eax, eax
-           3: exit
-                    30: ret
+            main:
+               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
+                         0: sub    r9, 4
+                         4: js     stub_0
+                         a: mov    [r10+rbp-8], rdi
+               1: r2 = *(u32 *)(r1 + 0x4)                      ; checked: context
+                         f: lea    r11, [rdi+4]
+                        14: cmp    r11, [r12+context.read2]
+                        19: jae    stub_1
+                        1f: mov    esi, [r10+rdi+4]
+               2: r0 = 0x0
+                        24: xor    eax, eax
+               3: exit
+                        27: ret
 
-        behind the instructions:
-            stub_0:
-                  31: call   qword ptr [r12+leave]
-            stub_1:
-                  39: lea    r11, [rdi+4]
-                  41: call   qword ptr [r12+check.read4]
-                  49: jmp    slot_1+0x19
-    "#]],
+            behind the instructions:
+                stub_0:
+                      28: call   qword ptr [r12+leave]
+                stub_1:
+                      30: lea    r11, [rdi+4]
+                      38: call   qword ptr [r12+check.read4]
+                      40: jmp    slot_1+0x10
+        "#]],
     );
     check_text(
         "proofs-2.s",
@@ -269,7 +287,7 @@ fn json() {
                   {
                     "offset": 23,
                     "label": "stub_0",
-                    "bytes": "41ff942470000000",
+                    "bytes": "41ff942460000000",
                     "text": "call   qword ptr [r12+leave]"
                   }
                 ]
