@@ -13,8 +13,19 @@ fn bits(width: Width) -> u32 {
     }
 }
 
+/// Powers of two, worked out once.
+const POWERS: [i128; 65] = {
+    let mut powers = [1; 65];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = 2 * powers[exponent - 1];
+        exponent += 1;
+    }
+    powers
+};
+
 fn power_of_two(exponent: u32) -> i128 {
-    2_i128.pow(exponent)
+    POWERS[exponent as usize]
 }
 
 /// The low `bits` of a register as an unsigned number.
@@ -76,7 +87,8 @@ fn shift_amount(bits: u32, src: u64) -> u32 {
 }
 
 /// The number whose binary digits are `digit` of the digits of `a` and `b`.
-fn bitwise(mut a: i128, mut b: i128, digit: impl Fn(bool, bool) -> bool) -> i128 {
+fn bitwise(a: i128, b: i128, digit: impl Fn(bool, bool) -> bool) -> i128 {
+    let [mut a, mut b] = [a, b].map(|value| u64::try_from(value).unwrap_or_default());
     let (mut result, mut weight) = (0, 1);
     while a != 0 || b != 0 {
         if digit(a % 2 == 1, b % 2 == 1) {
@@ -116,7 +128,7 @@ pub fn byte_order(order: ByteOrder, width: SwapWidth, dst: u64) -> u64 {
 
 /// The `count` low bytes of a value, the least significant first.
 pub fn to_bytes(count: u32, value: u64) -> Vec<u8> {
-    let byte = |index| u8::try_from(i128::from(value) / power_of_two(8 * index) % 256).unwrap_or_default();
+    let byte = |index| u8::try_from(value / 256_u64.pow(index) % 256).unwrap_or_default();
     (0..count).map(byte).collect()
 }
 
