@@ -56,15 +56,12 @@ impl Machine {
     /// # Errors
     /// As [`Machine::load`]. The machine is empty then, without maps and programs, and another object can be loaded.
     pub fn reload(&mut self, object: &Object) -> Result<(), LoadError> {
-        self.empty()?;
-        self.fill(object).inspect_err(|_| {
-            // A new arena may not be had; then it is the old one that fills up.
-            let _ = self.empty();
-        })
+        self.empty();
+        self.fill(object).inspect_err(|_| self.empty())
     }
 
     /// Forgets the object and all that came of it.
-    fn empty(&mut self) -> Result<(), LoadError> {
+    fn empty(&mut self) {
         self.maps.clear();
         self.holding_maps.clear();
         self.programs.clear();
@@ -72,7 +69,7 @@ impl Machine {
         self.forget_history();
         self.helpers.remove_mocks();
         self.fuel = DEFAULT_FUEL;
-        Ok(self.memory.reset()?)
+        self.memory.reset();
     }
 
     fn forget_history(&mut self) {

@@ -244,17 +244,10 @@ impl Memory {
     // Back to what was.
 
     /// Everything as in a new memory, in the same place of the host's: at a cost in proportion to the pages of the arena
-    /// that were ever opened or written, and never more than that of a new one.
-    ///
-    /// # Errors
-    /// As [`Memory::new`], where a new arena is had for less.
-    pub(crate) fn reset(&mut self) -> Result<(), MemoryError> {
-        if self.footprint.pages() > MAX_PAGES_KEPT {
-            let generation = self.generation;
-            let tracking = self.granted.is_some();
-            *self = Memory::new()?;
-            self.generation = generation + 1;
-            return if tracking { self.track_uninitialised() } else { Ok(()) };
+    /// that were ever opened or written. For many of them, a new arena costs less.
+    pub(crate) fn reset(&mut self) {
+        if self.footprint.pages() > MAX_PAGES_KEPT && self.replace().is_ok() {
+            return;
         }
         self.generation += 1;
         for page in self.footprint.take() {
@@ -267,6 +260,16 @@ impl Memory {
         self.run_zone.next = self.run_zone.start;
         self.persistent.next = self.persistent.start;
         self.mark = self.persistent.start;
+    }
+
+    /// A new arena of the same size in place of this one.
+    fn replace(&mut self) -> Result<(), MemoryError> {
+        let mut new = Memory::with_size(self.size).map_err(|_| MemoryError::NoArena { bytes: self.size })?;
+        if self.granted.is_some() {
+            new.track_uninitialised()?;
+        }
+        new.generation = self.generation + 1;
+        *self = new;
         Ok(())
     }
 

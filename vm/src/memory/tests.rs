@@ -1,6 +1,6 @@
 //! Windows show exactly the open bytes around an address, and the generation says when they are out of date.
 
-use super::{Access, Memory, ObjectKind, Permission};
+use super::{Access, FAR_START, MAX_PAGES_KEPT, Memory, ObjectKind, PAGE, Permission, STACK_TOP};
 
 fn memory() -> Memory {
     Memory::new().expect("an arena")
@@ -90,4 +90,78 @@ fn the_generation_tells_of_closed_bytes() {
     assert_ne!(narrowed, before);
     memory.revoke(start, 8);
     assert_ne!(memory.generation(), narrowed);
+}
+
+/// What a test does with a memory: objects of this size, opened, written, closed, in all zones.
+fn use_up(memory: &mut Memory, size: u32) -> [u32; 3] {
+    let kept = memory.allocate(placed(), size, Permission::ReadWrite).expect("room");
+    let revoked = memory.allocate(placed(), size, Permission::ReadWrite).expect("room");
+    let fleeting = memory.allocate_for_run(ObjectKind::Context, size, Permission::ReadWrite).expect("room");
+    let starts = [kept, revoked, fleeting];
+    for start in starts {
+        memory.put(start, &[1]);
+        memory.put(start + size - 1, &[2]);
+    }
+    memory.revoke(revoked, size);
+    let top = memory.view().push_frame(0).expect("a frame");
+    memory.write(top - 8, &[3; 8]).expect("it is open");
+    memory.place_far(FAR_START, "far", &[4; 4]).expect("a far object");
+    starts
+}
+
+/// That nothing is left of what [`use_up`] did from `start` on.
+fn is_new(memory: &mut Memory, starts: &[u32], size: u32) {
+    for &start in starts {
+        for at in [start, start + size - 1] {
+            assert_eq!(memory.get(at, 1), [0], "{at:#x}");
+            assert!(memory.read(at.into(), 1).is_err() && memory.check_write(at.into(), 1).is_err());
+        }
+    }
+    assert!(memory.read(u64::from(STACK_TOP) - 8, 8).is_err());
+    assert_eq!(memory.get(STACK_TOP - 8, 8), [0; 8]);
+    assert!(memory.read(FAR_START, 1).is_err());
+}
+
+#[test]
+fn a_memory_that_was_reset_is_as_new() {
+    for tracking in [false, true] {
+        let mut memory = memory();
+        if tracking {
+            memory.track_uninitialised().expect("room");
+        }
+        let mut first = None;
+        // The last is more than is cleared page by page.
+        for size in [1, 64, PAGE, 3 * PAGE + 5, MAX_PAGES_KEPT as u32 * PAGE, 100] {
+            let starts = use_up(&mut memory, size);
+            assert_eq!(*first.get_or_insert(starts[0]), starts[0]);
+            let generation = memory.generation();
+            memory.reset();
+            assert_ne!(memory.generation(), generation);
+            is_new(&mut memory, &starts, size);
+            assert_eq!(memory.footprint.pages(), 0);
+            // Frames still wait to be written.
+            memory.view().push_frame(0);
+            assert_eq!(memory.read(u64::from(STACK_TOP) - 8, 8).is_err(), tracking);
+            memory.write(u64::from(STACK_TOP) - 8, &[0; 8]).expect("it is open");
+            assert!(memory.read(u64::from(STACK_TOP) - 8, 8).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_mark_keeps_what_was_there() {
+    let mut memory = memory();
+    let size = PAGE + 100;
+    let before = memory.allocate(placed(), size, Permission::ReadWrite).expect("room");
+    memory.put(before, &[9; PAGE as usize]);
+    memory.mark();
+    for size in [1, 64, PAGE, 3 * PAGE + 5] {
+        let starts = use_up(&mut memory, size);
+        memory.return_to_mark();
+        is_new(&mut memory, &starts, size);
+        assert_eq!(memory.read(before.into(), PAGE.into()), Ok(&[9; PAGE as usize][..]));
+    }
+    let generation = memory.generation();
+    memory.return_to_mark();
+    assert_eq!(memory.generation(), generation);
 }
