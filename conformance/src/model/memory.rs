@@ -23,9 +23,9 @@ impl Region {
 
     /// Where in the region the `size` bytes at `addr` start, if all of them are in it.
     fn find(&self, addr: u64, size: u32) -> Option<usize> {
-        let (start, addr) = (i128::from(self.start), i128::from(addr));
-        let inside = addr >= start && addr + i128::from(size) <= start + self.bytes.len() as i128;
-        if self.open && inside { usize::try_from(addr - start).ok() } else { None }
+        let at = usize::try_from(addr.checked_sub(self.start)?).ok()?;
+        let inside = at.checked_add(size as usize)? <= self.bytes.len();
+        (self.open && inside).then_some(at)
     }
 }
 
