@@ -198,6 +198,10 @@ fn scenarios_do_what_the_model_says() {
     // The harness keeps what tests print to itself; who reads its output shall see this.
     let _ = writeln!(std::io::stderr(), "{statistics}; {rate:.0} scenarios a second on {threads} threads");
     assert_eq!(done.into_inner(), count);
+    if count < 1_000 {
+        // Too few for shares to mean anything.
+        return;
+    }
     // Programs that all trap, or that do nothing, would prove little.
     assert!(statistics.returned * 10 > statistics.runs * 6, "too few programs return: {statistics}");
     assert!(statistics.instructions > statistics.runs * 60, "programs are too short: {statistics}");
