@@ -37,6 +37,9 @@ pub(crate) use crate::inspect::Region;
 /// Bytes of a context that claims are made about.
 pub(crate) const CONTEXT_BYTES: usize = 512;
 
+/// States that are kept whole; of further ones less is known, so that no program takes more memory than it is worth.
+const MAX_STATES: usize = 1 << 14;
+
 /// How an access is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Plan {
@@ -131,6 +134,7 @@ pub(crate) fn prove(
             trusting,
             waiting: std::iter::repeat_with(|| None).take(order.len()).collect(),
             heads: Vec::new(),
+            brought: 0,
             turn: 0,
             sound: true,
             proofs: Proofs { plans: vec![Plan::Unknown; places.len()], assumptions: Assumptions::default() },
@@ -210,6 +214,8 @@ struct Pass<'p> {
     waiting: Vec<Option<Box<State>>>,
     /// What was claimed at the heads of loops, by turn.
     heads: Vec<(u32, State)>,
+    /// How many blocks something was brought to.
+    brought: usize,
     /// Turn of the block that is looked at.
     turn: u32,
     /// No jump back has broken a claim.
@@ -266,7 +272,13 @@ impl Pass<'_> {
             if !self.trusting {
                 state.packet = 0;
             }
-            self.heads.push((block.turn, state.clone()));
+            if self.heads.len() < MAX_STATES {
+                self.heads.push((block.turn, state.clone()));
+            } else {
+                // Nothing is claimed here that would have to be kept.
+                state.doubt(!FRAME_POINTER);
+                state.packet = 0;
+            }
         }
         state
     }
@@ -283,7 +295,14 @@ impl Pass<'_> {
             match &mut self.waiting[number] {
                 Some(_) if self.planted.is(Fault::ProofJoinTakesOneSide) => {}
                 Some(waiting) => waiting.join(state),
-                none => *none = Some(Box::new(state.clone())),
+                none => {
+                    self.brought += 1;
+                    let mut state = state.clone();
+                    if self.brought > MAX_STATES {
+                        state.forget_spilled();
+                    }
+                    *none = Some(Box::new(state));
+                }
             }
         } else if let Ok(at) = self.heads.binary_search_by_key(&block.turn, |&(turn, _)| turn) {
             self.sound &= self.heads[at].1.covers(state);

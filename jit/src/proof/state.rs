@@ -65,6 +65,11 @@ impl State {
         }
     }
 
+    /// Nothing is known of spilled values.
+    pub(super) fn forget_spilled(&mut self) {
+        self.spilled = Vec::new();
+    }
+
     /// Registers in the set may hold anything: what they likely hold stays.
     pub(super) fn doubt(&mut self, registers: u16) {
         for reg in Reg::ALL {

@@ -175,7 +175,8 @@ impl Compiler<'_> {
     fn data(&self, map: u32) -> Option<i32> {
         let start = self.machine.map_info(map as usize)?.direct_value(0).ok()?;
         let end = u64::from(start) + u64::from(self.machine.map_info(map as usize)?.value_size());
-        i32::try_from(end).ok()?;
+        // An offset less the start must be a displacement, too.
+        i32::try_from(end + (1 << 16)).ok()?;
         i32::try_from(start).ok()
     }
 
@@ -221,7 +222,8 @@ impl Compiler<'_> {
 
     /// Compares with the context or the packet, if there is one where the code is made.
     fn check_object(&mut self, object: usize, need: Need, size: Size, base: Reg, off: i16, stub: DynamicLabel) -> bool {
-        let here = self.tables.objects[object].filter(|_| need != Need::Both);
+        // Context and packet lie low: an offset less the start is a displacement.
+        let here = self.tables.objects[object].filter(|&start| need != Need::Both && start < 1 << 30);
         let Some(start) = here.and_then(|start| i32::try_from(start).ok()) else { return false };
         let limit = limit_displacement(object, need == Need::Write, size);
         self.likely_objects = true;
