@@ -11,9 +11,9 @@ use crate::literal::Hex;
 /// Medians of times, the interpreter's and the JIT's, in rounds: a sample of each in turn.
 ///
 /// A sample is a machine of its own, with maps as they are at first, that runs the program once unmeasured and then many
-/// times on one context. As with the kernel's BPF_PROG_TEST_RUN, context, packet and maps keep what a run changes for the
-/// next one. A compilation is all that the JIT does for a program: it proves accesses, makes the code, and puts it into
-/// executable memory; making and dropping the engine is part of it.
+/// times on one context; the least of up to 100 short measurements counts. As with the kernel's BPF_PROG_TEST_RUN, context,
+/// packet and maps keep what a run changes for the next one. A compilation is all that the JIT does for a program: it
+/// proves accesses, makes the code, and puts it into executable memory; making and dropping the engine is part of it.
 ///
 /// A change is the quotient of the times now and in the baseline: the Hodges-Lehmann estimate, with the interval of 99%
 /// that belongs to the Mann-Whitney test. It is significant when it is at least 2% and the whole interval is on one side

@@ -1,4 +1,5 @@
-//! Samples: every contestant has a turn in each round, so that whatever else the machine does meets all alike.
+//! Samples: every contestant has a turn in each round, so that whatever else the machine does meets all alike. A sample is
+//! the least of many short measurements, since what interrupts a measurement only ever adds to it.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,11 @@ const LEAST_ROUNDS: usize = 7;
 const ROUNDS: u32 = 40;
 const MOST_ROUNDS: usize = 1000;
 
-/// Long enough for the clock.
-const SHORTEST: Duration = Duration::from_micros(50);
+/// One measurement: long enough for the clock, short enough that most are not interrupted.
+const PIECE: Duration = Duration::from_micros(100);
+
+/// Measurements that a sample is the least of, at most.
+const PIECES: u32 = 100;
 
 /// Makes a machine anew, with this engine.
 pub(super) type MakeMachine<'m> = dyn Fn(Box<dyn Engine>) -> Result<Machine, CliError> + 'm;
@@ -39,8 +43,8 @@ impl<E: Into<CliError>> From<E> for Stopped {
 
 /// What is measured.
 pub(super) trait Contestant {
-    /// Does the work so many times, and says how long that took.
-    fn sample(&mut self, times: u64) -> Result<Duration, Stopped>;
+    /// So often, does the work so many times; the least that it took.
+    fn sample(&mut self, pieces: u32, times: u64) -> Result<Duration, Stopped>;
 }
 
 /// A program on an input, by an engine.
@@ -56,19 +60,23 @@ pub(super) struct Runs<'m> {
 }
 
 impl Contestant for Runs<'_> {
-    fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
+    fn sample(&mut self, pieces: u32, times: u64) -> Result<Duration, Stopped> {
         let mut vm = (self.machine)((self.engine)())?;
         // Unmeasured: the JIT compiles the program, and memory is touched for the first time.
-        let first = vm.repeat(self.program, self.context, 1)?;
-        let start = Instant::now();
-        let repeated = vm.repeat(self.program, self.context, times)?;
-        let taken = start.elapsed();
-        match first.ret.and_then(|r0| repeated.ret.map(|_| r0)) {
-            Ok(r0) => {
-                self.r0 = r0;
-                self.instructions = repeated.instructions as f64 / repeated.runs as f64;
-                Ok(taken)
+        let mut last = vm.repeat(self.program, self.context, 1)?;
+        self.r0 = *last.ret.as_ref().unwrap_or(&0);
+        let mut least = Duration::MAX;
+        for _ in 0..pieces {
+            if last.ret.is_err() {
+                break;
             }
+            let start = Instant::now();
+            last = vm.repeat(self.program, self.context, times)?;
+            least = least.min(start.elapsed());
+        }
+        self.instructions = last.instructions as f64 / last.runs as f64;
+        match last.ret {
+            Ok(_) => Ok(least),
             Err(trap) => Err(Stopped::Trapped(trap, Box::new(vm))),
         }
     }
@@ -95,12 +103,16 @@ fn compile(vm: &mut Machine, program: &str) -> Result<Option<Compilation>, CliEr
 }
 
 impl Contestant for Compiles<'_> {
-    fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
-        let start = Instant::now();
-        for _ in 0..times {
-            std::hint::black_box(compile(&mut self.vm, self.program)?);
+    fn sample(&mut self, pieces: u32, times: u64) -> Result<Duration, Stopped> {
+        let mut least = Duration::MAX;
+        for _ in 0..pieces {
+            let start = Instant::now();
+            for _ in 0..times {
+                std::hint::black_box(compile(&mut self.vm, self.program)?);
+            }
+            least = least.min(start.elapsed());
         }
-        Ok(start.elapsed())
+        Ok(least)
     }
 }
 
@@ -111,10 +123,10 @@ pub(super) fn interleaved(
     tick: impl Fn(Duration),
 ) -> Result<Vec<Vec<f64>>, Stopped> {
     let start = Instant::now();
-    let sample = (budget / ROUNDS / contestants.len().max(1) as u32).max(SHORTEST);
-    let mut times = Vec::new();
+    let sample = budget / ROUNDS / contestants.len().max(1) as u32;
+    let mut plans = Vec::new();
     for contestant in &mut *contestants {
-        times.push(calibrate(*contestant, sample)?);
+        plans.push(calibrate(*contestant, sample)?);
         tick(start.elapsed());
     }
     let mut samples = vec![Vec::new(); contestants.len()];
@@ -122,22 +134,24 @@ pub(super) fn interleaved(
         if round >= LEAST_ROUNDS && start.elapsed() >= budget {
             break;
         }
-        for ((contestant, &times), samples) in contestants.iter_mut().zip(&times).zip(&mut samples) {
-            samples.push(contestant.sample(times)?.as_secs_f64() * 1e9 / times as f64);
+        for ((contestant, &(pieces, times)), samples) in contestants.iter_mut().zip(&plans).zip(&mut samples) {
+            samples.push(contestant.sample(pieces, times)?.as_secs_f64() * 1e9 / times as f64);
             tick(start.elapsed());
         }
     }
     Ok(samples)
 }
 
-/// How often the work fits into a sample.
-fn calibrate(contestant: &mut dyn Contestant, sample: Duration) -> Result<u64, Stopped> {
+/// How many measurements fit into a sample, and how often the work fits into a measurement.
+fn calibrate(contestant: &mut dyn Contestant, sample: Duration) -> Result<(u32, u64), Stopped> {
     let mut times = 1;
     loop {
-        let taken = contestant.sample(times)?;
-        if taken >= sample / 4 {
+        let taken = contestant.sample(1, times)?;
+        if taken >= PIECE / 4 {
             let once = taken.as_secs_f64() / times as f64;
-            return Ok((sample.as_secs_f64() / once).max(1.0) as u64);
+            let times = (PIECE.as_secs_f64() / once).max(1.0);
+            let pieces = (sample.as_secs_f64() / (once * times)) as u32;
+            return Ok((pieces.clamp(1, PIECES), times as u64));
         }
         times *= 2;
     }
@@ -150,7 +164,7 @@ mod tests {
     struct Sleeper(u64);
 
     impl Contestant for Sleeper {
-        fn sample(&mut self, times: u64) -> Result<Duration, Stopped> {
+        fn sample(&mut self, _: u32, times: u64) -> Result<Duration, Stopped> {
             self.0 += 1;
             Ok(Duration::from_micros(10) * times as u32)
         }
