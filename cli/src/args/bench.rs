@@ -16,9 +16,9 @@ use crate::literal::Hex;
 /// proves accesses, makes the code, and puts it into executable memory; making and dropping the engine is part of it.
 ///
 /// A change is the quotient of the times now and in the baseline: the Hodges-Lehmann estimate, with the interval of 99%
-/// that belongs to the Mann-Whitney test. It is significant when it is at least 2% and the whole interval is on one side
-/// of no change. Samples know nothing of what else the machine did while others were taken: for a fair comparison, take
-/// both on the same machine, doing nothing else.
+/// that belongs to the Mann-Whitney test, both of ten stretches of time. It is significant when the whole interval is on
+/// one side of no change, and the change is at least 3% and more than the spread. Samples know nothing of what else the
+/// machine did while others were taken: for a fair comparison, take both on the same machine, doing nothing else.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]

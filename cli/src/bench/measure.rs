@@ -20,7 +20,7 @@ const ROUNDS: u32 = 40;
 const MOST_ROUNDS: usize = 1000;
 
 /// One measurement: long enough for the clock, short enough that most are not interrupted.
-const PIECE: Duration = Duration::from_micros(100);
+const PIECE: Duration = Duration::from_micros(200);
 
 /// Measurements that a sample is the least of, at most.
 const PIECES: u32 = 100;
@@ -142,11 +142,12 @@ pub(super) fn interleaved(
     Ok(samples)
 }
 
-/// How many measurements fit into a sample, and how often the work fits into a measurement.
+/// How many measurements fit into a sample, and how often the work fits into a measurement. What comes once a measurement
+/// must weigh the same in every process, so one disturbance must not decide.
 fn calibrate(contestant: &mut dyn Contestant, sample: Duration) -> Result<(u32, u64), Stopped> {
     let mut times = 1;
     loop {
-        let taken = contestant.sample(1, times)?;
+        let taken = contestant.sample(5, times)?;
         if taken >= PIECE / 4 {
             let once = taken.as_secs_f64() / times as f64;
             let times = (PIECE.as_secs_f64() / once).max(1.0);

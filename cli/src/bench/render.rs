@@ -114,10 +114,12 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let of = |ratio: f64, low, high| verdict(&Compared::Change(Change { ratio, low, high }));
+        let of = |ratio: f64, low, high| verdict(&Compared::Change(Change { ratio, low, high, spread: 0.01 }));
         assert_eq!(of(1.12, 1.10, 1.14), "slower by 12%, significant");
         assert_eq!(of(0.957, 0.95, 0.96), "faster by 4.3%, significant");
         assert_eq!(of(1.12, 0.99, 1.3), "no significant change");
+        let busy = Change { ratio: 1.12, low: 1.1, high: 1.14, spread: 0.3 };
+        assert_eq!(verdict(&Compared::Change(busy)), "no significant change");
         assert_eq!(of(1.01, 1.005, 1.015), "no significant change");
         assert_eq!(verdict(&Compared::Missing), "not in the baseline");
     }

@@ -5,14 +5,20 @@
 //! one before, the median is the estimate of Hodges and Lehmann (1963), and the quotients at the ranks that the test would
 //! only just refuse are the ends of the interval (Moses 1965; Hollander and Wolfe, Nonparametric Statistical Methods,
 //! 4.3). Ranks are by the normal approximation, which is good from about seven samples each.
+//!
+//! The test supposes that samples know nothing of each other, but those that follow each other do: what disturbs one is
+//! often still there at the next. So medians of stretches of time are compared, of which there are [`STRETCHES`].
 
 use std::cmp::Ordering;
 
 /// Quantile of the normal distribution for an interval of 99%.
 const Z: f64 = 2.5758;
 
+/// How many pieces the time of measuring is cut into, where there are enough samples.
+const STRETCHES: usize = 10;
+
 /// Differences below this are none: code and data that lie elsewhere make as much.
-pub(crate) const LEAST_CHANGE: f64 = 0.02;
+pub(crate) const LEAST_CHANGE: f64 = 0.03;
 
 /// The one in the middle, or the mean of the two; NaN of none.
 pub(crate) fn median(samples: &[f64]) -> f64 {
@@ -33,6 +39,15 @@ pub(crate) fn spread(samples: &[f64]) -> f64 {
     (quartile(3) - quartile(1)) / median(samples)
 }
 
+/// Medians of the samples of each stretch of time.
+fn stretches(samples: &[f64]) -> Vec<f64> {
+    if samples.len() < 2 * STRETCHES {
+        return samples.to_vec();
+    }
+    let bound = |stretch: usize| stretch * samples.len() / STRETCHES;
+    (0..STRETCHES).map(|stretch| median(&samples[bound(stretch)..bound(stretch + 1)])).collect()
+}
+
 /// How times now compare with times before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Change {
@@ -41,11 +56,15 @@ pub(crate) struct Change {
     /// Ends of the interval of 99% around it.
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// The greater spread of the two: differences below it are what the machine makes.
+    pub(crate) spread: f64,
 }
 
 impl Change {
-    /// `None` where there are too few samples to say anything.
+    /// Of samples in the order of time. `None` where there are too few to say anything.
     pub(crate) fn between(before: &[f64], now: &[f64]) -> Option<Change> {
+        let spread = spread(before).max(spread(now));
+        let (before, now) = (stretches(before), stretches(now));
         let mut ratios: Vec<f64> = now.iter().flat_map(|now| before.iter().map(move |before| now / before)).collect();
         ratios.sort_by(f64::total_cmp);
         let (m, n) = (before.len() as f64, now.len() as f64);
@@ -55,14 +74,15 @@ impl Change {
             return None;
         }
         let rank = rank as usize;
-        Some(Change { ratio: median(&ratios), low: ratios[rank - 1], high: ratios[ratios.len() - rank] })
+        Some(Change { ratio: median(&ratios), low: ratios[rank - 1], high: ratios[ratios.len() - rank], spread })
     }
 
     /// Slower ([`Ordering::Greater`]) or faster, significantly; else [`Ordering::Equal`].
     pub(crate) fn verdict(&self) -> Ordering {
-        if self.low > 1.0 && self.ratio >= 1.0 + LEAST_CHANGE {
+        let least = 1.0 + LEAST_CHANGE.max(self.spread);
+        if self.low > 1.0 && self.ratio >= least {
             Ordering::Greater
-        } else if self.high < 1.0 && self.ratio <= 1.0 - LEAST_CHANGE {
+        } else if self.high < 1.0 && self.ratio <= 1.0 / least {
             Ordering::Less
         } else {
             Ordering::Equal
@@ -119,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_slower_is_slower_and_faster_the_other_way_round() {
-        let (before, now) = (times(1, 30, 100.0), times(2, 30, 112.0));
+        let (before, now) = (times(5, 30, 100.0), times(6, 30, 112.0));
         assert_eq!((verdict(&before, &now), verdict(&now, &before)), (Ordering::Greater, Ordering::Less));
         let change = Change::between(&before, &now).expect("enough samples");
         assert!(change.low < 1.12 && 1.12 < change.high, "{change:?}");
@@ -136,6 +156,15 @@ mod tests {
         });
         // 1% is what the level allows.
         assert!(wrong.count() <= 20);
+    }
+
+    #[test]
+    fn what_disturbs_for_a_while_is_no_change() {
+        // Half of the time twice as slow, the first half before and the second now, and a little longer now.
+        let busy = |from: usize, to: usize| -> Vec<f64> {
+            (0..60).map(|index| if (from..to).contains(&index) { 200.0 } else { 100.0 }).collect()
+        };
+        assert_eq!(verdict(&busy(0, 30), &busy(26, 60)), Ordering::Equal);
     }
 
     #[test]
