@@ -5,8 +5,15 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=programs");
+    println!("cargo::rustc-env=SOFTBPF_RUSTC={}", rustc_version());
     #[cfg(feature = "native-c")]
     native_c();
+}
+
+fn rustc_version() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = std::process::Command::new(rustc).arg("--version").output();
+    version.map_or_else(|_| "rustc".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(feature = "native-c")]

@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 use softbpf::Machine;
-use softbpf_jit::inspect::inspect;
+use softbpf_jit::inspect::{CompiledInsn, Note, inspect};
 
 use crate::contestants::{CONTESTANTS, Made};
 use crate::measure::{Contestant, Plan, Samples, geometric_mean, interleaved};
@@ -71,6 +71,14 @@ pub fn ready(row: &Row, workload: &Workload) -> Made {
     (row.1)(workload)
 }
 
+/// Whether the JIT leaves out the checks of all accesses.
+fn is_proved(workload: &Workload) -> bool {
+    let Ok(mut machine) = Machine::load(&workload.object) else { return false };
+    let compiled = inspect(&mut machine, workload.name, softbpf_jit::Config::default()).ok().flatten();
+    let is_proved = |insn: &CompiledInsn| matches!(insn.note, None | Some(Note::Proved { .. }));
+    compiled.is_some_and(|compiled| compiled.insns.iter().all(is_proved))
+}
+
 /// What a compiler did with a program.
 #[derive(Debug, Clone)]
 pub struct Compiled {
@@ -89,6 +97,8 @@ pub struct Compilation {
     pub group: Group,
     /// Its instructions.
     pub instructions: usize,
+    /// The JIT has proved every access of it.
+    pub proved: bool,
     /// Of those that can compile it.
     pub results: Vec<(&'static str, Compiled)>,
 }
@@ -111,6 +121,7 @@ pub fn compile(workload: &Workload, plan: Plan, wanted: impl Fn(&str) -> bool) -
         program: workload.name,
         group: workload.group,
         instructions: workload.bytecode.len() / 8,
+        proved: is_proved(workload),
         results: results.collect(),
     }
 }

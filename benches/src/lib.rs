@@ -39,11 +39,14 @@ pub mod measure;
 pub mod native;
 #[cfg(feature = "native-c")]
 pub mod native_c;
+pub mod page;
+mod plot;
 #[cfg(feature = "peers")]
 mod rbpf;
 pub mod report;
 #[cfg(feature = "peers")]
 mod solana;
+mod targets;
 pub mod workload;
 
 /// What the native baseline is.

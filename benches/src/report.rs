@@ -13,9 +13,9 @@ use crate::workload::{Group, Workload};
 /// One program, run by all.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    name: &'static str,
-    group: Group,
-    instructions: u64,
+    pub(crate) name: &'static str,
+    pub(crate) group: Group,
+    pub(crate) instructions: u64,
     /// In the order of the table of contestants.
     results: Vec<(Row, Result<Samples, String>)>,
 }
@@ -40,13 +40,13 @@ pub fn compare(workload: &Workload, plan: Plan, wanted: impl Fn(&Row) -> bool) -
 
 /// One contestant on one program.
 #[derive(Debug, Clone, Copy)]
-struct Figures<'c> {
-    row: &'c Row,
-    samples: &'c Samples,
-    per_instruction: f64,
-    x_native: Option<f64>,
+pub(crate) struct Figures<'c> {
+    pub(crate) row: &'c Row,
+    pub(crate) samples: &'c Samples,
+    pub(crate) per_instruction: f64,
+    pub(crate) x_native: Option<f64>,
     /// Over the fastest peer of its sort.
-    x_peer: Option<f64>,
+    pub(crate) x_peer: Option<f64>,
 }
 
 impl Comparison {
@@ -59,6 +59,11 @@ impl Comparison {
     fn native(&self) -> Option<f64> {
         let natives = self.results.iter().filter(|(row, _)| row.sort == Sort::Native);
         natives.filter_map(|(_, result)| result.as_ref().ok()).next_back().map(Samples::min)
+    }
+
+    /// One contestant's.
+    pub(crate) fn of(&self, contestant: &str) -> Option<Figures<'_>> {
+        self.figures().find(|figures| figures.row.name == contestant)
     }
 
     fn figures(&self) -> impl Iterator<Item = Figures<'_>> {
@@ -140,20 +145,20 @@ fn times(ratio: Option<f64>) -> String {
 
 /// One contestant over the programs of the group `cpu`: geometric means, and the worst.
 #[derive(Debug, Clone)]
-struct Summary {
-    name: &'static str,
-    programs: usize,
-    per_instruction: f64,
-    x_native: Spread,
-    x_peer: Spread,
+pub(crate) struct Summary {
+    pub(crate) name: &'static str,
+    pub(crate) programs: usize,
+    pub(crate) per_instruction: f64,
+    pub(crate) x_native: Spread,
+    pub(crate) x_peer: Spread,
 }
 
 /// The geometric mean and the greatest of ratios, if there are any.
 #[derive(Debug, Clone, Copy)]
-struct Spread(Option<(f64, f64)>);
+pub(crate) struct Spread(pub(crate) Option<(f64, f64)>);
 
 impl Spread {
-    fn of(ratios: impl Iterator<Item = f64> + Clone) -> Spread {
+    pub(crate) fn of(ratios: impl Iterator<Item = f64> + Clone) -> Spread {
         Spread(ratios.clone().max_by(f64::total_cmp).map(|worst| (geometric_mean(ratios), worst)))
     }
 
@@ -168,7 +173,7 @@ impl fmt::Display for Spread {
     }
 }
 
-fn summaries(comparisons: &[Comparison]) -> Vec<Summary> {
+pub(crate) fn summaries(comparisons: &[Comparison]) -> Vec<Summary> {
     let summary = |row: &Row| {
         let averaged = comparisons.iter().filter(|comparison| comparison.group == Group::Cpu);
         let figures: Vec<_> =

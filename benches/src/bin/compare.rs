@@ -1,6 +1,7 @@
 //! Measures softbpf beside native code and other implementations: see the library's header.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::Parser;
 use softbpf_benches::compile::{self, COMPILERS};
 use softbpf_benches::contestants::{CONTESTANTS, Row};
 use softbpf_benches::measure::Plan;
+use softbpf_benches::page;
 use softbpf_benches::report::{self, compare};
 use softbpf_benches::workload::{Workload, long, workloads};
 
@@ -32,6 +34,9 @@ struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write a page with tables and plots into this folder: README.md and SVG files. For all programs and contestants.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["filters", "only"])]
+    report: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -86,6 +91,10 @@ fn run(args: &Args) -> Result<(), String> {
             compilations.push(compile::compile(workload, plan, is_compiled));
         }
         say(&compile::table(&compilations))?;
+    }
+    if let Some(folder) = &args.report {
+        page::write(folder, &comparisons, &compilations, plan)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     if args.json {
         writeln!(io::stdout(), "{:#}", report::json(&comparisons, &compilations, plan))

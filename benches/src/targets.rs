@@ -1,0 +1,83 @@
+//! What softbpf is meant to reach, one row a target, and whether it did.
+
+use crate::compile::{self, Compilation};
+use crate::report::{Comparison, Spread, summaries};
+use crate::workload::Group;
+
+/// All that was measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured<'m> {
+    pub(crate) runs: &'m [Comparison],
+    pub(crate) compilations: &'m [Compilation],
+}
+
+/// A figure that should be no more than a limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) what: &'static str,
+    pub(crate) most: f64,
+    pub(crate) unit: &'static str,
+    pub(crate) measured: fn(Measured<'_>) -> Option<f64>,
+}
+
+/// Columns: what, the most that it should be, unit, where it is measured.
+pub(crate) const TARGETS: &[Target] = &[
+    target("interpreter: an instruction, geometric mean", 0.65, "ns", |all| {
+        summaries(all.runs).into_iter().find(|row| row.name == "interpreter").map(|row| row.per_instruction)
+    }),
+    target("interpreter: time over the fastest other interpreter's, geometric mean", 0.33, "x", |all| {
+        Some(summaries(all.runs).into_iter().find(|row| row.name == "interpreter")?.x_peer.0?.0)
+    }),
+    target(
+        "JIT, every access checked or proved, instructions counted: time over native C, geometric mean",
+        1.45,
+        "x",
+        |all| Some(x_native(all, "jit")?.0),
+    ),
+    target("the same, the worst program", 2.3, "x", |all| Some(x_native(all, "jit")?.1)),
+    target("JIT, the programs in which every access is proved: time over native C, geometric mean", 1.25, "x", proved),
+    target("compiling 4,096 instructions: an instruction", 15.0, "ns", |all| {
+        Some(all.compilation("long")?.rate("jit")?.ns)
+    }),
+    target("code: an instruction, geometric mean", 10.0, "bytes", |all| compile::mean(all.compilations, "jit")?.bytes),
+    target("compiling a program that does nothing", 10_000.0, "ns", |all| all.compilation("empty")?.ns("jit")),
+    target("a run of a program that does nothing: interpreter", 6.0, "ns", |all| all.ns("empty", "interpreter")),
+    target("a run of a program that does nothing: JIT", 3.0, "ns", |all| all.ns("empty", "jit")),
+    target("calling a helper from the JIT: time over a native indirect call", 1.3, "x", |all| {
+        all.run("helper_calls")?.of("jit")?.x_native
+    }),
+];
+
+const fn target(
+    what: &'static str,
+    most: f64,
+    unit: &'static str,
+    measured: fn(Measured<'_>) -> Option<f64>,
+) -> Target {
+    Target { what, most, unit, measured }
+}
+
+impl Measured<'_> {
+    fn run(&self, program: &str) -> Option<&Comparison> {
+        self.runs.iter().find(|run| run.name == program)
+    }
+
+    fn ns(&self, program: &str, contestant: &str) -> Option<f64> {
+        Some(self.run(program)?.of(contestant)?.samples.min())
+    }
+
+    fn compilation(&self, program: &str) -> Option<&Compilation> {
+        self.compilations.iter().find(|compilation| compilation.program == program)
+    }
+}
+
+/// Geometric mean and worst over the programs that compute.
+fn x_native(all: Measured<'_>, contestant: &str) -> Option<(f64, f64)> {
+    summaries(all.runs).into_iter().find(|row| row.name == contestant)?.x_native.0
+}
+
+fn proved(all: Measured<'_>) -> Option<f64> {
+    let is_proved = |run: &&Comparison| all.compilation(run.name).is_some_and(|compilation| compilation.proved);
+    let runs: Vec<_> = all.runs.iter().filter(|run| run.group == Group::Cpu).filter(is_proved).collect();
+    Some(Spread::of(runs.iter().filter_map(|run| run.of("jit")?.x_native)).0?.0)
+}
