@@ -1,0 +1,85 @@
+//! Work of fixed size for `.ci/count`, which counts the machine instructions that it takes: `count PATH TIMES`.
+//!
+//! To add a path: a row in [`PATHS`], and a line in `benches/counts.txt`, which `.ci/count --update` writes.
+
+use std::hint::black_box;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use softbpf::{Machine, Object};
+use softbpf_benches::workload::{Workload, object_path, workloads};
+use softbpf_conformance::{MakeEngine, engine_named};
+use softbpf_jit::inspect::inspect;
+
+type Path = (&'static str, fn(u64) -> Result<(), String>);
+
+/// Columns: name, what does it so many times.
+const PATHS: &[Path] = &[
+    ("interpret-sha256", |times| run("sha256", "interpreter", times)),
+    ("jit-sha256", |times| run("sha256", "jit", times)),
+    ("interpret-hash-lookup", |times| run("map_hash_lookup", "interpreter", times)),
+    ("jit-hash-lookup", |times| run("map_hash_lookup", "jit", times)),
+    ("compile-sha256", compile),
+    ("load-object", load),
+    ("make-machine", machine),
+];
+
+fn workload(name: &str) -> Result<Workload, String> {
+    workloads().into_iter().find(|workload| workload.name == name).ok_or(format!("there is no program {name}"))
+}
+
+fn engine(name: &str) -> Result<MakeEngine, String> {
+    engine_named(name).map_err(|error| error.to_string())
+}
+
+fn run(program: &str, engine: &str, times: u64) -> Result<(), String> {
+    let workload = workload(program)?;
+    let mut machine = workload.machine(self::engine(engine)?);
+    workload.run(&mut machine, times).map(|_| ())
+}
+
+fn compile(times: u64) -> Result<(), String> {
+    let workload = workload("sha256")?;
+    let mut machine = workload.machine(engine("interpreter")?);
+    for _ in 0..times {
+        let compiled = inspect(&mut machine, workload.name, softbpf_jit::Config::default());
+        black_box(compiled.map_err(|error| error.to_string())?.ok_or("there is no JIT")?);
+    }
+    Ok(())
+}
+
+fn load(times: u64) -> Result<(), String> {
+    let bytes = std::fs::read(object_path("maps")).map_err(|error| error.to_string())?;
+    for _ in 0..times {
+        black_box(Object::parse(black_box(&bytes)).map_err(|error| error.to_string())?);
+    }
+    Ok(())
+}
+
+fn machine(times: u64) -> Result<(), String> {
+    let object = Object::from_file(object_path("maps")).map_err(|error| error.to_string())?;
+    for _ in 0..times {
+        black_box(Machine::load(black_box(&object)).map_err(|error| error.to_string())?);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (name, times) = (args.next().unwrap_or_default(), args.next().and_then(|times| times.parse().ok()));
+    let result = match (PATHS.iter().find(|path| path.0 == name), times) {
+        (Some(path), Some(times)) => (path.1)(times),
+        _ => {
+            let names: Vec<_> = PATHS.iter().map(|path| path.0).collect();
+            Err(format!("usage: count PATH TIMES\npaths: {}", names.join(" ")))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing else to do when that fails.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
