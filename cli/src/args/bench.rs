@@ -17,7 +17,7 @@ use crate::literal::Hex;
 ///
 /// A change is the quotient of the times now and in the baseline: the Hodges-Lehmann estimate, with the interval of 99%
 /// that belongs to the Mann-Whitney test, both of ten stretches of time. It is significant when the whole interval is on
-/// one side of no change, and the change is at least 3% and more than the spread. Samples know nothing of what else the
+/// one side of no change, and the change is at least 5% and more than the spread. Samples know nothing of what else the
 /// machine did while others were taken: for a fair comparison, take both on the same machine, doing nothing else.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {

@@ -18,7 +18,7 @@ const Z: f64 = 2.5758;
 const STRETCHES: usize = 10;
 
 /// Differences below this are none: code and data that lie elsewhere make as much.
-pub(crate) const LEAST_CHANGE: f64 = 0.03;
+pub(crate) const LEAST_CHANGE: f64 = 0.05;
 
 /// The one in the middle, or the mean of the two; NaN of none.
 pub(crate) fn median(samples: &[f64]) -> f64 {
