@@ -1,7 +1,7 @@
 //! Random programs with calls, loops, helpers and pointers: valid by construction, and they always end.
 //!
 //! A scenario is an object (up to three programs with subprograms, eight maps), an input (bytes or a packet) and how
-//! often it runs. While a program is made, [`state`] keeps what is known of every register and spilled word, as a
+//! often it runs. While a program is made, `state` keeps what is known of every register and spilled word, as a
 //! verifier does, so that most accesses hit, many of them at the very edge of their object; a few leave it on purpose.
 //! Loops count, calls go to functions that exist already, and the instruction budget ends the rest.
 //!
