@@ -25,7 +25,7 @@ use softbpf_conformance::reusable::Reusable;
 use softbpf_conformance::{MakeEngine, engine_named, engines};
 
 /// Programs within which every planted fault must be found.
-const FAULT_PROGRAMS: u64 = 1_000;
+const FAULT_PROGRAMS: u64 = 2_000;
 
 fn count(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)

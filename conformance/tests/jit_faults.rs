@@ -23,7 +23,7 @@ use softbpf_conformance::programs::{program, program_with};
 use softbpf_jit::{Fault, engine_with_fault};
 
 /// Programs within which every planted fault must be found: one half scenarios, one half samples.
-const PROGRAMS: u64 = 8_000;
+const PROGRAMS: u64 = 20_000;
 
 /// Faults that no generated program finds, but others below: a `may_goto` that comes to its end takes more instructions
 /// than those get, scenarios run twice on the same input, and memory closes only between runs.

@@ -79,6 +79,20 @@ faults! {
     /// A fetching operation loses `r0`.
     FetchLosesR0,
 
+    // Several instructions made one.
+    /// A register is thought to be written again, wherever it is used.
+    IdiomForgetsRest,
+    /// What is added to a copy is not negative.
+    IdiomAddsUnsigned,
+    /// An index is scaled by half of what it should be.
+    IdiomScalesLess,
+    /// A lower half that is cut out extends its sign.
+    IdiomHalfIsSigned,
+    /// Rotations go the other way.
+    IdiomRotatesBack,
+    /// Instructions are made one although a jump leads between them.
+    IdiomOverLeader,
+
     // Calls, frames, fuel.
     /// A helper leaves something in `r1`.
     HelperLeavesR1,

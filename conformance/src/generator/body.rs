@@ -5,7 +5,7 @@ use softbpf::asm::{R0, R9, R10};
 use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Condition, Insn, Operand, Reg, Size, SwapWidth, Width};
 
 use super::Level;
-use super::{INPUT, Knobs, PLAYGROUND, STACK_WINDOW, VALUES, values};
+use super::{INPUT, Knobs, PLAYGROUND, STACK_WINDOW, VALUES, idioms, values};
 
 /// Bytes of a stack frame.
 const FRAME: i16 = 512;
@@ -34,6 +34,10 @@ impl Item {
     fn slots(&self) -> usize {
         self.insns.iter().map(Insn::slots).sum()
     }
+}
+
+fn all_arithmetic(insns: &[Insn]) -> bool {
+    insns.iter().all(|insn| matches!(insn, Insn::Alu { .. }))
 }
 
 /// All instructions in order, the jumps pointed to where they lead. Those that would leave the list lead to its end.
@@ -73,6 +77,7 @@ struct Place {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Alu,
+    Idiom,
     Unary,
     Value,
     Memory,
@@ -91,7 +96,7 @@ pub(super) struct Body<'k> {
 impl<'k> Body<'k> {
     pub(super) fn new(knobs: &'k Knobs) -> Body<'k> {
         let mut kinds = vec![Kind::Alu; 8];
-        kinds.extend([Kind::Unary, Kind::Unary, Kind::Unary, Kind::Value, Kind::Value]);
+        kinds.extend([Kind::Unary, Kind::Unary, Kind::Unary, Kind::Value, Kind::Value, Kind::Idiom, Kind::Idiom]);
         for (on, kind, weight) in
             [(knobs.memory, Kind::Memory, 4), (knobs.atomics, Kind::Atomic, 4), (knobs.jumps, Kind::Jump, 3)]
         {
@@ -109,12 +114,26 @@ impl<'k> Body<'k> {
     }
 
     pub(super) fn items(&self, u: &mut Unstructured<'_>, count: usize) -> Result<Vec<Item>> {
-        (0..count).map(|_| self.item(u)).collect()
+        let mut items = Vec::new();
+        while items.len() < count {
+            let item = self.item(u)?;
+            // Now and then jumps may lead into the middle.
+            if item.over.is_none() && item.insns.len() > 1 && u.ratio(1, 4)? && all_arithmetic(&item.insns) {
+                items.extend(item.insns.into_iter().map(Item::from));
+            } else {
+                items.push(item);
+            }
+        }
+        Ok(items)
     }
 
     fn item(&self, u: &mut Unstructured<'_>) -> Result<Item> {
         Ok(match *u.choose(&self.kinds)? {
             Kind::Alu => self.alu(u)?,
+            Kind::Idiom => {
+                let registers = [self.register(u)?, self.register(u)?, self.register(u)?];
+                idioms::idiom(u, registers)?.into()
+            }
             Kind::Unary => self.unary(u)?.into(),
             Kind::Value => {
                 let reg = self.register(u)?;

@@ -5,10 +5,11 @@
 //! write every register and part of their stack into their memory, so that nothing they computed goes unseen.
 //!
 //! Registers: `r10` is the stack, `r9` points to the input from first to last, `r0` to `r8` are anything.
-//! `values` knows the edges, `body` the instructions, and here a program is put together. What needs more than one
+//! `values` knows the edges, `body` the instructions, `idioms` rows of them that belong together, and here a program is put together. What needs more than one
 //! program and memory of more than one kind is in [`scenario`].
 
 mod body;
+mod idioms;
 pub mod scenario;
 mod values;
 

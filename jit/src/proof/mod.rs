@@ -30,7 +30,7 @@ pub(crate) use transfer::MAP_LOOKUP_ELEM;
 pub(crate) use value::Offsets;
 use value::Value;
 
-use crate::blocks::{self, Place};
+use crate::blocks::Place;
 use crate::fault::{Fault, Planted};
 pub(crate) use crate::inspect::Region;
 
@@ -120,7 +120,7 @@ pub(crate) fn prove(
     planted: Planted,
 ) -> Proofs {
     let order = Order::of(code, places);
-    let loops = Loops::of(code);
+    let loops = Loops::of(code, places);
     let pass = |trusting| {
         let mut pass = Pass {
             machine,
@@ -157,16 +157,11 @@ struct Loops {
 }
 
 impl Loops {
-    fn of(code: &Code) -> Loops {
-        let mut ends = vec![];
-        for (index, (slot, insn)) in code.iter().enumerate() {
-            if let Some(off) = insn.jump_offset() {
-                let to = blocks::target(code, slot, off);
-                if to <= index {
-                    ends.push((to as u32, index as u32));
-                }
-            }
-        }
+    fn of(code: &Code, places: &[Place]) -> Loops {
+        let back = |(index, (place, insn)): (u32, (&Place, &Insn))| {
+            (place.target <= index && insn.jump_offset().is_some()).then_some((place.target, index))
+        };
+        let mut ends: Vec<_> = (0..).zip(places.iter().zip(code.insns())).filter_map(back).collect();
         // By head, the last jump back first.
         ends.sort_unstable_by_key(|&(head, end)| (head, std::cmp::Reverse(end)));
         ends.dedup_by_key(|&mut (head, _)| head);
@@ -232,8 +227,7 @@ impl Pass<'_> {
             let mut falls = true;
             let start = block.start as usize;
             for (index, insn) in (start..).zip(&insns[start..block.end as usize]) {
-                let slot = self.code.slot_of(index).unwrap_or(0);
-                falls = self.step(index, slot, insn, &mut state);
+                falls = self.step(index, insn, &mut state);
             }
             if falls && (block.end as usize) < insns.len() {
                 self.bring(block.end as usize, &state);
@@ -283,14 +277,15 @@ impl Pass<'_> {
         state
     }
 
-    /// Brings a state to the target of a jump.
-    fn jump(&mut self, slot: usize, off: i32, state: &State) {
-        self.bring(blocks::target(self.code, slot, off), state);
+    /// Brings a state to the target of the jump with this index.
+    fn jump(&mut self, index: usize, state: &State) {
+        self.bring(self.places[index].target as usize, state);
     }
 
     /// Brings a state to the block that begins at an instruction.
     fn bring(&mut self, index: usize, state: &State) {
-        let Some((number, block)) = self.order.block_at(index) else { return };
+        let number = self.places[index].block as usize;
+        let block = self.order.block(number);
         if block.turn > self.turn {
             match &mut self.waiting[number] {
                 Some(_) if self.planted.is(Fault::ProofJoinTakesOneSide) => {}
@@ -376,11 +371,11 @@ impl Pass<'_> {
         true
     }
 
-    fn branch(&mut self, slot: usize, off: i32, state: &mut State, test: Test) {
+    fn branch(&mut self, index: usize, state: &mut State, test: Test) {
         let Test { condition, width, dst, src } = test;
         let mut taken = state.clone();
         taken.assume(condition, width, dst, src);
-        self.jump(slot, off, &taken);
+        self.jump(index, &taken);
         if let Some(negated) = negated(condition) {
             state.assume(negated, width, dst, src);
         }

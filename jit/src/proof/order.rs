@@ -3,7 +3,7 @@
 use softbpf::codec::Code;
 use softbpf::insn::Insn;
 
-use crate::blocks::{self, Place};
+use crate::blocks::Place;
 
 /// A block of instructions, and when it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +36,12 @@ impl Order {
         let mut order = Order { blocks: leaders.iter().zip(ends).map(block).collect(), turns: Vec::new() };
         let roots = leaders.iter().enumerate().filter(|&(_, &start)| start == 0 || places[start as usize].callable);
         let roots: Vec<u32> = roots.map(|(number, _)| number as u32).collect();
-        order.visit(code, &roots);
+        order.visit(code, places, &roots);
         order
     }
 
     /// Walks from the roots, depth first, and gives the blocks their turns in reverse order of leaving them.
-    fn visit(&mut self, code: &Code, roots: &[u32]) {
+    fn visit(&mut self, code: &Code, places: &[Place], roots: &[u32]) {
         #[derive(Clone, Copy, PartialEq)]
         enum Walk {
             New,
@@ -56,7 +56,7 @@ impl Order {
                 path.push((root, 0));
             }
             while let Some((number, next)) = path.last_mut() {
-                let successors = self.successors(code, *number);
+                let successors = self.successors(code, places, *number);
                 let Some(&successor) = successors.get(*next) else {
                     walks[*number as usize] = Walk::Left;
                     self.turns.push(*number);
@@ -82,27 +82,18 @@ impl Order {
     }
 
     /// Where control goes from the end of a block: first where it jumps, so that what follows it has an early turn.
-    fn successors(&self, code: &Code, number: u32) -> [Option<u32>; 2] {
+    fn successors(&self, code: &Code, places: &[Place], number: u32) -> [Option<u32>; 2] {
         let last = self.blocks[number as usize].end as usize - 1;
         let Some(insn) = code.insns().get(last) else { return [None; 2] };
         let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
         let next = Some(number + 1).filter(|&next| falls && (next as usize) < self.blocks.len());
-        let target = insn
-            .jump_offset()
-            .zip(code.slot_of(last))
-            .and_then(|(off, slot)| self.number(blocks::target(code, slot, off)));
+        let target = insn.jump_offset().map(|_| places[places[last].target as usize].block);
         [target, next]
     }
 
-    /// Number of the block that begins at an instruction.
-    fn number(&self, index: usize) -> Option<u32> {
-        self.blocks.binary_search_by_key(&(index as u32), |block| block.start).ok().map(|number| number as u32)
-    }
-
-    /// The block that begins at an instruction.
-    pub(super) fn block_at(&self, index: usize) -> Option<(usize, Block)> {
-        let number = self.number(index)? as usize;
-        Some((number, self.blocks[number]))
+    /// A block by its number.
+    pub(super) fn block(&self, number: usize) -> Block {
+        self.blocks[number]
     }
 
     /// All blocks that are reached, with their numbers, in order of their turns.

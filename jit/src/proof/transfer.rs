@@ -15,7 +15,7 @@ pub(crate) const MAP_LOOKUP_ELEM: i32 = 1;
 
 impl Pass<'_> {
     /// Takes note of one instruction; false when control does not go on behind it.
-    pub(super) fn step(&mut self, index: usize, slot: usize, insn: &Insn, state: &mut State) -> bool {
+    pub(super) fn step(&mut self, index: usize, insn: &Insn, state: &mut State) -> bool {
         match *insn {
             Insn::Alu { op, width, dst, src } => {
                 let unknown = state.operand(src).constant().is_none();
@@ -32,7 +32,7 @@ impl Pass<'_> {
             }
             Insn::End { order, width, dst } => state.set(dst, byte_order(order, width, state.get(dst))),
             Insn::AddrSpaceCast { dst, .. } => state.set(dst, Value::UNKNOWN),
-            Insn::LoadImm64 { dst, value } => state.set(dst, self.imm64(slot, value)),
+            Insn::LoadImm64 { dst, value } => state.set(dst, self.imm64(index, value)),
             Insn::Load { size, signed, dst, base, off } => self.load(index, state, size, signed, dst, (base, off)),
             Insn::LoadAcquire { size, dst, base, off } => self.load(index, state, size, false, dst, (base, off)),
             Insn::Store { size, base, off, src } => {
@@ -48,21 +48,21 @@ impl Pass<'_> {
                 state.clobber();
                 state.set(Reg::R0, Value::LOW);
             }
-            Insn::Jump { off, .. } => {
-                self.jump(slot, off, state);
+            Insn::Jump { .. } => {
+                self.jump(index, state);
                 return false;
             }
-            Insn::JumpIf { condition, width, dst, src, off } => {
-                self.branch(slot, off.into(), state, Test { condition, width, dst, src });
+            Insn::JumpIf { condition, width, dst, src, .. } => {
+                self.branch(index, state, Test { condition, width, dst, src });
             }
-            Insn::MayGoto { off } => self.jump(slot, off.into(), state),
+            Insn::MayGoto { .. } => self.jump(index, state),
             Insn::Call(callee) => self.call(index, callee, state),
             Insn::Exit => return false,
         }
         true
     }
 
-    fn imm64(&self, slot: usize, value: Imm64) -> Value {
+    fn imm64(&self, index: usize, value: Imm64) -> Value {
         match value {
             Imm64::MapValue { fd: index, offset } | Imm64::MapIndexValue { index, offset } => {
                 match u32::try_from(index) {
@@ -72,9 +72,10 @@ impl Pass<'_> {
                     Ok(_) | Err(_) => Value::UNKNOWN,
                 }
             }
-            Imm64::Value(_) | Imm64::MapFd(_) | Imm64::MapIndex(_) | Imm64::Code(_) | Imm64::Variable { .. } => {
-                self.machine.imm64(self.id, slot, value).map_or(Value::UNKNOWN, Value::Constant)
-            }
+            Imm64::Value(_) | Imm64::MapFd(_) | Imm64::MapIndex(_) | Imm64::Code(_) | Imm64::Variable { .. } => self
+                .machine
+                .imm64(self.id, self.code.slot_of(index).unwrap_or(0), value)
+                .map_or(Value::UNKNOWN, Value::Constant),
         }
     }
 

@@ -5,6 +5,7 @@ use softbpf::insn::{AluOp, ByteOrder, Operand, Reg, Size, SwapWidth, Width};
 
 use super::Options;
 use super::asm::{Assembler, x64};
+use super::encode::{self, group};
 use super::registers::{Host, RAX, RCX, RDX, host};
 use crate::fault::{Fault, Planted};
 
@@ -14,10 +15,14 @@ pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Widt
     let planted = options.planted;
     match op {
         AluOp::Sub if planted.is(Fault::SubSwapped) => {
-            simple(asm, AluOp::Sub, width, dst, src);
+            simple(asm, group::SUB, width, dst, src);
             negate(asm, width, dst);
         }
-        AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::And | AluOp::Xor => simple(asm, op, width, dst, src),
+        AluOp::Add => simple(asm, group::ADD, width, dst, src),
+        AluOp::Sub => simple(asm, group::SUB, width, dst, src),
+        AluOp::Or => simple(asm, group::OR, width, dst, src),
+        AluOp::And => simple(asm, group::AND, width, dst, src),
+        AluOp::Xor => simple(asm, group::XOR, width, dst, src),
         AluOp::Mov => mov(asm, width, dst, src),
         AluOp::Mul => mul(asm, width, dst, src),
         AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => match src {
@@ -38,9 +43,9 @@ pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Widt
 /// `register = imm`, sign-extended; flags are lost.
 pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
     if imm == 0 {
-        x64!(asm; xor Rd(dst), Rd(dst));
+        encode::arithmetic(asm, Width::W32, group::XOR, dst, dst);
     } else if let Ok(imm) = u32::try_from(imm) {
-        x64!(asm; mov Rd(dst), DWORD imm as i32);
+        encode::load_low(asm, dst, imm);
     } else if let Ok(imm) = i32::try_from(imm) {
         x64!(asm; mov Rq(dst), DWORD imm);
     } else {
@@ -48,47 +53,20 @@ pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
     }
 }
 
-/// An operation with a register or an immediate, in the shortest form there is.
-macro_rules! binary {
-    ($asm:expr, $op:ident, $width:expr, $dst:expr, $src:expr) => {
-        match ($width, $src) {
-            (Width::W64, Operand::Reg(src)) => x64!($asm; $op Rq($dst), Rq(host(src))),
-            (Width::W32, Operand::Reg(src)) => x64!($asm; $op Rd($dst), Rd(host(src))),
-            (Width::W64, Operand::Imm(imm)) => match i8::try_from(imm) {
-                Ok(imm) => x64!($asm; $op Rq($dst), BYTE imm),
-                Err(_) => x64!($asm; $op Rq($dst), DWORD imm),
-            },
-            (Width::W32, Operand::Imm(imm)) => match i8::try_from(imm) {
-                Ok(imm) => x64!($asm; $op Rd($dst), BYTE imm),
-                Err(_) => x64!($asm; $op Rd($dst), DWORD imm),
-            },
-        }
-    };
-}
-
-fn simple(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, src: Operand) {
-    match op {
-        AluOp::Add => binary!(asm, add, width, dst, src),
-        AluOp::Sub => binary!(asm, sub, width, dst, src),
-        AluOp::Or => binary!(asm, or, width, dst, src),
-        AluOp::And => binary!(asm, and, width, dst, src),
-        AluOp::Xor => binary!(asm, xor, width, dst, src),
-        AluOp::Mul
-        | AluOp::Div
-        | AluOp::Sdiv
-        | AluOp::Lsh
-        | AluOp::Rsh
-        | AluOp::Mod
-        | AluOp::Smod
-        | AluOp::Mov
-        | AluOp::Arsh => {}
+/// An operation with a register or an immediate.
+fn simple(asm: &mut Assembler, group: u8, width: Width, dst: Host, src: Operand) {
+    match src {
+        Operand::Reg(src) => encode::arithmetic(asm, width, group, dst, host(src)),
+        Operand::Imm(-1) if group == group::XOR => encode::not(asm, width, dst),
+        // What is cleared here is cleared there.
+        Operand::Imm(imm) if group == group::AND && imm >= 0 => encode::immediate(asm, Width::W32, group, dst, imm),
+        Operand::Imm(imm) => encode::immediate(asm, width, group, dst, imm),
     }
 }
 
 fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
     match (width, src) {
-        (Width::W64, Operand::Reg(src)) => x64!(asm; mov Rq(dst), Rq(host(src))),
-        (Width::W32, Operand::Reg(src)) => x64!(asm; mov Rd(dst), Rd(host(src))),
+        (width, Operand::Reg(src)) => encode::mov(asm, width, dst, host(src)),
         (Width::W64, Operand::Imm(imm)) => load_imm(asm, dst, imm.into()),
         (Width::W32, Operand::Imm(imm)) => load_imm(asm, dst, (imm as u32).into()),
     }
@@ -98,24 +76,35 @@ fn mul(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
     match (width, src) {
         (Width::W64, Operand::Reg(src)) => x64!(asm; imul Rq(dst), Rq(host(src))),
         (Width::W32, Operand::Reg(src)) => x64!(asm; imul Rd(dst), Rd(host(src))),
-        (Width::W64, Operand::Imm(imm)) => x64!(asm; imul Rq(dst), Rq(dst), DWORD imm),
-        (Width::W32, Operand::Imm(imm)) => x64!(asm; imul Rd(dst), Rd(dst), DWORD imm),
+        (width, Operand::Imm(imm)) => encode::multiply(asm, width, dst, dst, imm),
     }
 }
 
 // Shifts. The machine masks amounts as RFC 9669 section 4.1 does: 63 or 31, by the width.
 
 fn shift_by_constant(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: i32) {
-    let amount = amount as i8;
-    match (op, width) {
-        (AluOp::Lsh, Width::W64) => x64!(asm; shl Rq(dst), BYTE amount & 63),
-        (AluOp::Rsh, Width::W64) => x64!(asm; shr Rq(dst), BYTE amount & 63),
-        (_, Width::W64) => x64!(asm; sar Rq(dst), BYTE amount & 63),
-        // A shift by 0 would still clear the high half: only its flags are left alone.
-        (AluOp::Lsh, Width::W32) => x64!(asm; shl Rd(dst), BYTE amount & 31),
-        (AluOp::Rsh, Width::W32) => x64!(asm; shr Rd(dst), BYTE amount & 31),
-        (_, Width::W32) => x64!(asm; sar Rd(dst), BYTE amount & 31),
-    }
+    let group = match op {
+        AluOp::Lsh => group::SHL,
+        AluOp::Rsh => group::SHR,
+        AluOp::Arsh
+        | AluOp::Add
+        | AluOp::Sub
+        | AluOp::Mul
+        | AluOp::Div
+        | AluOp::Sdiv
+        | AluOp::Or
+        | AluOp::And
+        | AluOp::Mod
+        | AluOp::Smod
+        | AluOp::Xor
+        | AluOp::Mov => group::SAR,
+    };
+    let mask = match width {
+        Width::W64 => 63,
+        Width::W32 => 31,
+    };
+    // A shift by 0 still clears the high half: only its flags are left alone.
+    encode::shift(asm, width, group, dst, amount as u8 & mask);
 }
 
 fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use dynasmrt::DynasmApi;
 use softbpf::codec::Code;
 use softbpf::engine::ProgramId;
 use softbpf::helpers::MAX_RECORDS;
@@ -18,15 +18,17 @@ use softbpf::program::Program;
 
 use super::Options;
 use super::alu;
-use super::asm::{Assembler, x64};
+use super::asm::{self, Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Place};
 use crate::fault::Fault;
 use crate::proof::{self, MAP_LOOKUP_ELEM, Plan, Region};
 
 use super::cells::{self, CellMemory};
 use super::code::{CodeError, CodeMemory, Compiled, Function, HelperSite, Site};
+use super::encode::{self, group, opcode};
+use super::idiom;
 use super::memory::Miss;
-use super::registers::{Host, host};
+use super::registers::{FUEL, host};
 
 use softbpf::interp::MAY_GOTO_LOOPS;
 
@@ -50,8 +52,8 @@ pub(super) enum Stub {
     Miss(Miss),
     /// Have the instruction with this index executed by Rust, and go on at this offset.
     Slow { index: u32, end: u32 },
-    /// A lookup has found nothing.
-    NoElement(DynamicLabel),
+    /// A lookup has found nothing; the element would be used at this offset.
+    NoElement { done: u32 },
     /// Call the helper for a lookup, and go on at this offset.
     Lookup { index: u32, map: u32, end: u32 },
 }
@@ -68,12 +70,16 @@ pub(super) struct Compiler<'c> {
     pub(super) likely_objects: bool,
     id: ProgramId,
     code: &'c Code,
-    /// By index: the label of a leader.
-    labels: Vec<Option<DynamicLabel>>,
-    /// By index: the label of the code that calls a function.
-    calls: Vec<(u32, DynamicLabel)>,
+    /// By index: where an instruction's code begins.
+    starts: Vec<u32>,
+    /// Jumps forward, with the index of the instruction that they go to.
+    jumps: Vec<(Forward, u32)>,
+    /// Calls of functions, with the index of the first instruction.
+    calls: Vec<(Forward, u32)>,
     sites: Vec<Site>,
-    stubs: Vec<(DynamicLabel, Stub)>,
+    stubs: Vec<(Forward, Stub)>,
+    /// Jumps to stubs that are there.
+    aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
 }
 
@@ -92,23 +98,9 @@ pub(super) fn compile(
         proofs.doubt();
     }
     let proof::Proofs { plans, assumptions } = proofs;
-    let mut asm = Assembler::new_with_capacity(
-        0,
-        code.insns().len() * 12 + 256,
-        0,
-        0,
-        code.insns().len() / 4,
-        0,
-        code.insns().len() / 4,
-    );
-    let labels = places.iter().map(|place| place.leader.then(|| asm.new_dynamic_label())).collect();
-    let calls = (0..)
-        .zip(&places)
-        .filter(|(_, place)| place.callable)
-        .map(|(index, _)| (index, asm.new_dynamic_label()))
-        .collect();
+    let len = code.insns().len();
     let mut compiler = Compiler {
-        asm,
+        asm: Assembler::new_with_capacity(0, len * 12 + 256, 0, 0, 0, 0, 0),
         options,
         tables,
         places,
@@ -117,27 +109,39 @@ pub(super) fn compile(
         likely_objects: false,
         id,
         code,
-        labels,
-        calls,
+        starts: Vec::with_capacity(len + 1),
+        jumps: Vec::new(),
+        calls: Vec::new(),
         sites: Vec::new(),
         stubs: Vec::new(),
+        aimed: Vec::new(),
         epilogue: None,
     };
-    let mut starts = Vec::with_capacity(code.insns().len() + 1);
-    for (index, (slot, insn)) in code.iter().enumerate() {
-        starts.push(compiler.offset());
-        compiler.instruction(index as u32, slot, insn);
+    let mut index = 0;
+    while let Some(insn) = code.insns().get(index) {
+        index += compiler.next(index, options.planted.taken_for(*insn));
     }
-    starts.push(compiler.offset());
+    compiler.starts.push(compiler.offset());
     let epilogue = compiler.epilogue();
     let functions = compiler.functions();
     let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
-    let Compiler { mut asm, mut sites, plans, likely_objects, .. } = compiler;
+    let Compiler { mut asm, mut sites, plans, likely_objects, starts, jumps, calls, aimed, .. } = compiler;
+    let mut bytes = asm.take()?;
+    for (jump, index) in jumps {
+        jump.aim(&mut bytes, starts[index as usize]);
+    }
+    for (call, index) in calls {
+        if let Ok(at) = functions.binary_search_by_key(&index, |function| function.index) {
+            call.aim(&mut bytes, functions[at].call);
+        }
+    }
+    for (jump, to) in aimed {
+        jump.aim(&mut bytes, to);
+    }
     sites.sort_by_key(|site| site.offset);
-    let memory = CodeMemory::new(&asm.take()?)?;
     Ok(Compiled {
-        memory,
+        memory: CodeMemory::new(&bytes)?,
         program: Arc::clone(program),
         sites,
         functions,
@@ -151,46 +155,66 @@ pub(super) fn compile(
 }
 
 impl Compiler<'_> {
-    fn instruction(&mut self, index: u32, slot: usize, insn: &Insn) {
-        let place = self.places[index as usize];
-        if place.leader {
-            self.leader(index, place);
+    /// The code of the instruction with this index, or of several from there on; how many.
+    fn next(&mut self, index: usize, insn: Insn) -> usize {
+        let place = self.places[index];
+        if place.loop_head {
+            self.align(LOOP_ALIGN);
         }
-        match self.options.planted.taken_for(*insn) {
+        self.starts.push(self.offset());
+        if place.leader {
+            self.leader(index as u32, place);
+        }
+        let block_end = index + place.left as usize;
+        let end = if self.options.planted.is(Fault::IdiomOverLeader) { self.places.len() } else { block_end };
+        match idiom::find(&insn, &self.code.insns()[index..end], self.options) {
+            Some((idiom, len)) => {
+                idiom.emit(&mut self.asm, self.options);
+                // Nothing is left of the others, and nothing jumps to them.
+                self.starts.resize(index + len, self.offset());
+                len
+            }
+            None => {
+                self.instruction(index as u32, insn);
+                1
+            }
+        }
+    }
+
+    fn instruction(&mut self, index: u32, insn: Insn) {
+        let place = self.places[index as usize];
+        match insn {
             Insn::Alu { op, width, dst, src } => alu::emit(&mut self.asm, self.options, op, width, dst, src),
             Insn::Neg { width, dst } => alu::neg(&mut self.asm, width, dst),
             Insn::MovSx { width, from, dst, src } => alu::movsx(&mut self.asm, width, from, dst, src),
             Insn::End { order, width, dst } => alu::byte_order(&mut self.asm, order, width, dst),
             // Both kinds of arena pointer are 32-bit guest addresses.
             Insn::AddrSpaceCast { dst, src, .. } => x64!(self.asm; mov Rd(host(dst)), Rd(host(src))),
-            Insn::LoadImm64 { dst, value } => match self.machine.imm64(self.id, slot, value) {
-                Some(value) => alu::load_imm(&mut self.asm, host(dst), value as i64),
-                None => self.leave(index),
-            },
+            Insn::LoadImm64 { dst, value } => {
+                let slot = self.code.slot_of(index as usize).unwrap_or(0);
+                match self.machine.imm64(self.id, slot, value) {
+                    Some(value) => alu::load_imm(&mut self.asm, host(dst), value as i64),
+                    None => self.leave(index),
+                }
+            }
             Insn::Load { .. }
             | Insn::Store { .. }
             | Insn::Atomic { .. }
             | Insn::LoadAcquire { .. }
-            | Insn::StoreRelease { .. } => self.access(index, self.options.planted.taken_for(*insn)),
+            | Insn::StoreRelease { .. } => self.access(index, insn),
             Insn::LoadPacket { .. } => self.slow(index),
-            Insn::Jump { off, .. } => {
-                let target = self.target(slot, off);
-                x64!(self.asm; jmp =>target);
+            Insn::Jump { .. } => self.jump(None, place.target),
+            Insn::JumpIf { condition, width, dst, src, .. } => {
+                self.compare(condition, width, dst, src);
+                self.jump(Some(jump_condition(condition)), place.target);
             }
-            Insn::JumpIf { condition, width, dst, src, off } => {
-                let target = self.target(slot, off.into());
-                self.jump_if(condition, width, dst, src, target);
-            }
-            Insn::MayGoto { off } => {
-                let target = self.target(slot, off.into());
+            Insn::MayGoto { .. } => {
                 let last = i32::from(self.options.planted.is(Fault::MayGotoOneTooFew));
-                x64!(self.asm
-                    ; cmp QWORD [DWORD r12 + cells::LOOPS], DWORD last
-                    ; je =>target
-                    ; dec QWORD [DWORD r12 + cells::LOOPS]
-                );
+                x64!(self.asm; cmp QWORD [DWORD r12 + cells::LOOPS], DWORD last);
+                self.jump(Some(Cc::Equal), place.target);
+                x64!(self.asm; dec QWORD [DWORD r12 + cells::LOOPS]);
             }
-            Insn::Call(callee) => self.call(index, slot, callee),
+            Insn::Call(callee) => self.call(index, callee),
             Insn::Exit => {
                 self.epilogue = Some(self.offset());
                 x64!(self.asm; ret);
@@ -199,27 +223,20 @@ impl Compiler<'_> {
     }
 
     pub(super) fn offset(&self) -> u32 {
-        self.asm.offset().0 as u32
+        asm::offset(&self.asm)
     }
 
     /// The beginning of a block: fuel for all of it.
     fn leader(&mut self, index: u32, place: Place) {
-        let Some(label) = self.labels[index as usize] else { return };
-        if place.loop_head {
-            self.align(LOOP_ALIGN);
-        }
-        let stub = self.stub(Stub::Leave(index));
-        x64!(self.asm; =>label);
         let charge = match place.left {
             left if left > 1 && self.options.planted.is(Fault::FuelOneTooMany) => left + 1,
             left if left > 1 && self.options.planted.is(Fault::FuelOneTooFew) => left - 1,
             left => left,
         };
-        match i8::try_from(charge) {
-            Ok(charge) => x64!(self.asm; sub r9, BYTE charge),
-            Err(_) => x64!(self.asm; sub r9, DWORD charge as i32),
+        encode::immediate(&mut self.asm, Width::W64, group::SUB, FUEL, charge as i32);
+        if place.checkpoint {
+            self.jump_to_stub(Cc::Negative, Stub::Leave(index));
         }
-        x64!(self.asm; js =>stub);
     }
 
     /// Fills up with instructions that do nothing, as few as there can be.
@@ -243,16 +260,15 @@ impl Compiler<'_> {
         }
     }
 
-    /// Code behind the program.
-    fn stub(&mut self, stub: Stub) -> DynamicLabel {
-        let label = self.asm.new_dynamic_label();
-        self.stub_at(label, stub);
-        label
+    /// A jump to code behind the program.
+    pub(super) fn jump_to_stub(&mut self, cc: Cc, stub: Stub) {
+        let jump = asm::jump_forward(&mut self.asm, Some(cc));
+        self.stub_of(jump, stub);
     }
 
-    /// Code behind the program that is known by this label.
-    pub(super) fn stub_at(&mut self, label: DynamicLabel, stub: Stub) {
-        self.stubs.push((label, stub));
+    /// Where a jump goes that is there already.
+    pub(super) fn stub_of(&mut self, jump: Forward, stub: Stub) {
+        self.stubs.push((jump, stub));
     }
 
     /// Notes that the code so far ends in a call of a routine for the instruction with this index.
@@ -279,70 +295,43 @@ impl Compiler<'_> {
         }
     }
 
-    fn target(&self, slot: usize, off: i32) -> DynamicLabel {
-        let index = blocks::target(self.code, slot, off);
-        // Every target is a leader; the label of the first instruction always exists.
-        match self.labels[index] {
-            Some(label) => label,
-            None => unreachable!("jump targets are leaders"),
+    /// Goes to the instruction with this index, which begins a block.
+    fn jump(&mut self, cc: Option<Cc>, index: u32) {
+        match self.starts.get(index as usize) {
+            Some(&start) => asm::jump_back(&mut self.asm, cc, start),
+            None => self.jumps.push((asm::jump_forward(&mut self.asm, cc), index)),
         }
     }
 
-    fn jump_if(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand, target: DynamicLabel) {
+    /// Sets the flags for [`jump_condition`].
+    fn compare(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand) {
         let planted = self.options.planted;
         let asm = &mut self.asm;
         let dst = host(dst);
         match (condition, src) {
-            (Condition::Set, Operand::Reg(src)) => match width {
-                Width::W64 => x64!(asm; test Rq(dst), Rq(host(src))),
-                Width::W32 => x64!(asm; test Rd(dst), Rd(host(src))),
-            },
-            (Condition::Set, Operand::Imm(imm)) => match width {
-                Width::W64 => x64!(asm; test Rq(dst), DWORD imm),
-                Width::W32 => x64!(asm; test Rd(dst), DWORD imm),
-            },
+            (Condition::Set, Operand::Reg(src)) => encode::two(asm, width, opcode::TEST, dst, host(src)),
+            (Condition::Set, Operand::Imm(imm)) => encode::test_immediate(asm, width, dst, imm),
             (Condition::Gt | Condition::Ge | Condition::Lt | Condition::Le, Operand::Imm(imm))
                 if width == Width::W64 && planted.is(Fault::JumpImmZeroExtended) =>
             {
                 x64!(asm; mov r11d, DWORD imm; cmp Rq(dst), r11);
             }
-            (_, Operand::Imm(0)) => match width {
-                Width::W64 => x64!(asm; test Rq(dst), Rq(dst)),
-                Width::W32 => x64!(asm; test Rd(dst), Rd(dst)),
-            },
-            (_, Operand::Imm(imm)) => compare_imm(asm, width, dst, imm),
-            (_, Operand::Reg(src)) => match width {
-                Width::W64 => x64!(asm; cmp Rq(dst), Rq(host(src))),
-                Width::W32 => x64!(asm; cmp Rd(dst), Rd(host(src))),
-            },
-        }
-        match condition {
-            Condition::Eq => x64!(asm; je =>target),
-            Condition::Ne | Condition::Set => x64!(asm; jne =>target),
-            Condition::Gt => x64!(asm; ja =>target),
-            Condition::Ge => x64!(asm; jae =>target),
-            Condition::Lt => x64!(asm; jb =>target),
-            Condition::Le => x64!(asm; jbe =>target),
-            Condition::Sgt => x64!(asm; jg =>target),
-            Condition::Sge => x64!(asm; jge =>target),
-            Condition::Slt => x64!(asm; jl =>target),
-            Condition::Sle => x64!(asm; jle =>target),
+            (_, Operand::Imm(0)) => encode::two(asm, width, opcode::TEST, dst, dst),
+            (_, Operand::Imm(imm)) => encode::immediate(asm, width, group::CMP, dst, imm),
+            (_, Operand::Reg(src)) => encode::arithmetic(asm, width, group::CMP, dst, host(src)),
         }
     }
 
-    fn call(&mut self, index: u32, slot: usize, callee: Callee) {
+    fn call(&mut self, index: u32, callee: Callee) {
         match callee {
             Callee::Helper(helper) => match self.plans[index as usize] {
                 Plan::Lookup { map, key } => self.lookup(index, map, key),
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(..) => self.helper(index, helper, None),
             },
-            Callee::Local(off) => {
-                let target = blocks::target(self.code, slot, off) as u32;
-                if let Ok(at) = self.calls.binary_search_by_key(&target, |&(index, _)| index) {
-                    let label = self.calls[at].1;
-                    x64!(self.asm; call =>label);
-                    self.site(index, None);
-                }
+            Callee::Local(_) => {
+                let call = asm::call_forward(&mut self.asm);
+                self.calls.push((call, self.places[index as usize].target));
+                self.site(index, None);
             }
             Callee::Reg(_) => {
                 x64!(self.asm; call QWORD [DWORD r12 + cells::CALL_REGISTER]);
@@ -383,32 +372,33 @@ impl Compiler<'_> {
     fn lookup(&mut self, index: u32, map: u32, key: Option<i32>) {
         let array = key.and_then(|key| Some((key, self.array(map)?)));
         let Some((key, layout)) = array else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
-        let (noted, none, done) =
-            (self.asm.new_dynamic_label(), self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         let asm = &mut self.asm;
         let count = 8 * MAP_LOOKUP_ELEM;
         x64!(asm
             // Calls that are kept with their arguments are the helper's.
             ; mov r11, [DWORD r12 + cells::COUNTS]
             ; cmp QWORD [r11 + count], DWORD MAX_RECORDS as i32
-            ; jb =>noted
+        );
+        let noted = asm::jump_forward(asm, Some(Cc::Below));
+        x64!(asm
             ; inc QWORD [r11 + count]
             ; mov eax, [DWORD r10 + rbp * 1 + key]
             ; cmp eax, DWORD layout.max_entries as i32
-            ; jae =>none
         );
+        let none = asm::jump_forward(asm, Some(Cc::AboveOrEqual));
         if layout.stride.is_power_of_two() {
             x64!(asm; shl eax, BYTE layout.stride.trailing_zeros() as i8);
         } else {
             x64!(asm; imul eax, eax, DWORD layout.stride as i32);
         }
-        x64!(asm; add eax, DWORD layout.start as i32; =>done);
+        x64!(asm; add eax, DWORD layout.start as i32);
+        let done = asm::offset(asm);
         for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
             x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
         }
         let end = self.offset();
-        self.stub_at(none, Stub::NoElement(done));
-        self.stub_at(noted, Stub::Lookup { index, map, end });
+        self.stub_of(none, Stub::NoElement { done });
+        self.stub_of(noted, Stub::Lookup { index, map, end });
     }
 
     /// Where an array's values lie, if all of them are open and each has one copy.
@@ -419,23 +409,25 @@ impl Compiler<'_> {
 
     /// For each function the code that calls it: saves what callees preserve, opens a stack frame, and closes it.
     fn functions(&mut self) -> Vec<Function> {
-        let calls = std::mem::take(&mut self.calls);
-        calls.into_iter().filter_map(|(index, label)| self.function(index, label)).collect()
+        let mut functions = Vec::new();
+        for index in 0..self.places.len() {
+            if self.places[index].callable {
+                functions.push(self.function(index as u32));
+            }
+        }
+        functions
     }
 
-    fn function(&mut self, index: u32, label: DynamicLabel) -> Option<Function> {
+    fn function(&mut self, index: u32) -> Function {
         /// Top of the frame below which there is no further one.
         const LAST: i32 = (STACK_TOP - (MAX_FRAMES - 1) * FRAME_STRIDE) as i32;
-        let too_deep = self.asm.new_dynamic_label();
         let start = self.offset();
-        let body = self.labels[index as usize]?;
-        let entry = self.asm.labels().resolve_dynamic(body).ok()?.0 as u32;
+        let entry = self.starts[index as usize];
         let planted = self.options.planted;
         let asm = &mut self.asm;
+        x64!(asm; cmp ebp, DWORD LAST);
+        let too_deep = asm::jump_forward(asm, Some(Cc::BelowOrEqual));
         x64!(asm
-            ; =>label
-            ; cmp ebp, DWORD LAST
-            ; jbe =>too_deep
             ; push rbx
             ; push r13
             ; push r14
@@ -449,15 +441,14 @@ impl Compiler<'_> {
         if !planted.is(Fault::FrameNotOpened) {
             set_frame_bits(asm);
         }
-        let lowest = asm.new_dynamic_label();
         x64!(asm
-            ; cmp rbp, [DWORD r12 + cells::LOWEST]
-            ; jae =>lowest
-            ; mov [DWORD r12 + cells::LOWEST], rbp
-            ; =>lowest
-            ; call =>body
-            ; pxor xmm0, xmm0
+            ; mov r11, [DWORD r12 + cells::LOWEST]
+            ; cmp rbp, r11
+            ; cmovb r11, rbp
+            ; mov [DWORD r12 + cells::LOWEST], r11
         );
+        self.aimed.push((asm::call_forward(asm), entry));
+        x64!(asm; pxor xmm0, xmm0);
         if !planted.is(Fault::FrameStaysOpen) {
             set_frame_bits(asm);
         }
@@ -473,18 +464,16 @@ impl Compiler<'_> {
         } else {
             x64!(asm; pop rbx);
         }
-        x64!(asm
-            ; ret
-            ; =>too_deep
-            // The return address is the caller's site: the interpreter executes the call and finds it too deep.
-            ; jmp QWORD [DWORD r12 + cells::LEAVE]
-        );
-        Some(Function { index, call: start, entry })
+        x64!(asm; ret);
+        self.aimed.push((too_deep, asm::offset(asm)));
+        // The return address is the caller's site: the interpreter executes the call and finds it too deep.
+        x64!(asm; jmp QWORD [DWORD r12 + cells::LEAVE]);
+        Function { index, call: start, entry }
     }
 
     fn stubs(&mut self) {
-        for (label, stub) in std::mem::take(&mut self.stubs) {
-            x64!(self.asm; =>label);
+        for (jump, stub) in std::mem::take(&mut self.stubs) {
+            self.aimed.push((jump, self.offset()));
             match stub {
                 Stub::Leave(index) => self.leave(index),
                 Stub::Miss(miss) => self.miss(miss),
@@ -492,26 +481,37 @@ impl Compiler<'_> {
                     self.slow(index);
                     self.resume_at(self.sites.len() - 1, end);
                 }
-                Stub::NoElement(done) => x64!(self.asm; xor eax, eax; jmp =>done),
+                Stub::NoElement { done } => {
+                    x64!(self.asm; xor eax, eax);
+                    asm::jump_back(&mut self.asm, None, done);
+                }
                 Stub::Lookup { index, map, end } => {
                     self.helper(index, MAP_LOOKUP_ELEM, Some(map));
-                    self.jump_to(end);
+                    asm::jump_back(&mut self.asm, None, end);
                 }
             }
         }
     }
 
-    /// Goes to code that is there already.
-    fn jump_to(&mut self, offset: u32) {
-        const JUMP: i64 = 5;
-        let distance = i64::from(offset) - i64::from(self.offset()) - JUMP;
-        self.asm.push(0xe9);
-        self.asm.push_i32(distance as i32);
-    }
-
     /// Where the site with this number goes on.
     pub(super) fn resume_at(&mut self, site: usize, offset: u32) {
         self.sites[site].resume = offset;
+    }
+}
+
+/// How a jump is taken behind [`Compiler::compare`].
+fn jump_condition(condition: Condition) -> Cc {
+    match condition {
+        Condition::Eq => Cc::Equal,
+        Condition::Ne | Condition::Set => Cc::NotEqual,
+        Condition::Gt => Cc::Above,
+        Condition::Ge => Cc::AboveOrEqual,
+        Condition::Lt => Cc::Below,
+        Condition::Le => Cc::BelowOrEqual,
+        Condition::Sgt => Cc::Greater,
+        Condition::Sge => Cc::GreaterOrEqual,
+        Condition::Slt => Cc::Less,
+        Condition::Sle => Cc::LessOrEqual,
     }
 }
 
@@ -535,18 +535,6 @@ fn may_touch_stack(insn: &Insn, plan: Plan) -> bool {
         | Insn::JumpIf { .. }
         | Insn::MayGoto { .. }
         | Insn::Exit => false,
-    }
-}
-
-/// `cmp register, imm` in its short form where there is one, which `dynasm!` does not choose.
-fn compare_imm(asm: &mut Assembler, width: Width, dst: Host, imm: i32) {
-    match (i8::try_from(imm), width) {
-        (Ok(imm), _) => {
-            let wide = if width == Width::W64 { 0x48 } else { 0x40 };
-            asm.extend([wide | dst >> 3, 0x83, 0xf8 | dst & 7, imm as u8]);
-        }
-        (Err(_), Width::W64) => x64!(asm; cmp Rq(dst), DWORD imm),
-        (Err(_), Width::W32) => x64!(asm; cmp Rd(dst), DWORD imm),
     }
 }
 

@@ -16,6 +16,7 @@ use super::compile::{self, Tables};
 use super::glue::Glue;
 use super::perf;
 use super::run::{Run, Special};
+use crate::blocks::SLACK;
 use crate::fault::Fault;
 use crate::inspect::Compilation;
 
@@ -205,10 +206,11 @@ impl Jit {
 
     fn execute(&mut self, machine: &mut Machine, entry: Entry, code: *const u8, needs_frame: bool) -> Finish {
         let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
+        let fuel = budget - i64::from(SLACK);
         let mut run = Run {
             jit: self,
             machine,
-            budget,
+            fuel,
             tail_calls: 0,
             deepest: 0,
             floor: 0,
@@ -235,7 +237,7 @@ impl Jit {
             let deepest = run.deepest.max((STACK_TOP - cells.lowest as u32) / FRAME_STRIDE);
             machine.leave_frames(deepest, deepest);
         }
-        Finish { ret, instructions: (budget - cells.fuel).unsigned_abs() }
+        Finish { ret, instructions: (fuel - cells.fuel).unsigned_abs() }
     }
 }
 
@@ -257,7 +259,7 @@ fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run
     cells.registers = [0; 11];
     cells.registers[1..3].copy_from_slice(&entry.args);
     cells.registers[10] = top;
-    cells.fuel = run.budget;
+    cells.fuel = run.fuel;
     cells.loops = MAY_GOTO_LOOPS.into();
     cells.lowest = top;
     cells.misses = 0;

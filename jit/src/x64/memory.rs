@@ -4,13 +4,14 @@
 //! limits; elsewhere with a window, a range of addresses that Rust has found open. What misses is checked by the
 //! bitmaps; what they refuse is Rust's.
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use dynasmrt::{DynasmApi, DynasmLabelApi};
 use softbpf::insn::{AtomicOp, Insn, Operand, Reg, Size, Width};
 use softbpf::memory::{Permission, STACK_FRAME};
 
-use super::asm::x64;
+use super::asm::{self, Cc, Forward, x64};
 use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
+use super::encode;
 use super::glue::{Need, check_index};
 use super::registers::{Host, RAX, SCRATCH, host};
 use crate::fault::Fault;
@@ -26,7 +27,7 @@ pub(super) struct Miss {
     need: Need,
     window: Option<u32>,
     /// Where the access is, and where it ends.
-    access: DynamicLabel,
+    access: u32,
     end: u32,
 }
 
@@ -120,14 +121,12 @@ impl Compiler<'_> {
             let address = self.proved(region, offset, base, off);
             return access(self, address);
         }
-        let here = self.asm.new_dynamic_label();
-        let stub = self.asm.new_dynamic_label();
-        let window = self.check(plan, need, size, base, off, stub);
-        x64!(self.asm; =>here);
+        let (missed, window) = self.check(plan, need, size, base, off);
+        let here = self.offset();
         access(self, Address { index: Some(host(base)), displacement: off.into() });
         let end = self.offset();
         let miss = Miss { index, base, off, size, need, window, access: here, end };
-        self.stub_at(stub, Stub::Miss(miss));
+        self.stub_of(missed, Stub::Miss(miss));
     }
 
     /// How the access is made. At a constant offset from `r10` it is in the frame for all to see.
@@ -147,27 +146,17 @@ impl Compiler<'_> {
                 Address { index: None, displacement: start + offset }
             }
             (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
-                self.load_address(host(base), off.into());
+                self.load_address(Width::W32, host(base), off.into());
                 Address { index: Some(SCRATCH), displacement: 0 }
             }
         }
     }
 
-    /// `r11d = base + displacement`.
-    fn load_address(&mut self, base: Host, displacement: i32) {
-        match i8::try_from(displacement) {
-            Ok(0) => x64!(self.asm; mov r11d, Rd(base)),
-            Ok(displacement) => x64!(self.asm; lea r11d, [BYTE Rq(base) + displacement]),
-            Err(_) => x64!(self.asm; lea r11d, [DWORD Rq(base) + displacement]),
-        }
-    }
-
-    /// `r11 = base + displacement`.
-    fn load_distance(&mut self, base: Host, displacement: i32) {
-        match i8::try_from(displacement) {
-            Ok(0) => x64!(self.asm; mov r11, Rq(base)),
-            Ok(displacement) => x64!(self.asm; lea r11, [BYTE Rq(base) + displacement]),
-            Err(_) => x64!(self.asm; lea r11, [DWORD Rq(base) + displacement]),
+    /// `r11 = base + displacement`, in so many bits.
+    fn load_address(&mut self, width: Width, base: Host, displacement: i32) {
+        match displacement {
+            0 => encode::mov(&mut self.asm, width, SCRATCH, base),
+            displacement => encode::lea(&mut self.asm, width, SCRATCH, Some(base), None, displacement),
         }
     }
 
@@ -180,31 +169,31 @@ impl Compiler<'_> {
         i32::try_from(start).ok()
     }
 
-    /// Goes to `stub` unless the access is in the object that it likely is in, or in its window; the window's number.
-    fn check(&mut self, plan: Plan, need: Need, size: Size, base: Reg, off: i16, stub: DynamicLabel) -> Option<u32> {
-        match plan {
+    /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
+    fn check(&mut self, plan: Plan, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
+        let missed = match plan {
             Plan::Likely(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
                 let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
-                self.load_distance(host(base), i32::from(off) + frame);
+                self.load_address(Width::W64, host(base), i32::from(off) + frame);
                 x64!(self.asm
                     ; sub r11, rbp
                     ; cmp r11, DWORD frame - size.bytes() as i32 + more
-                    ; ja =>stub
                 );
-                None
+                Some(Cc::Above)
             }
-            Plan::Likely(Region::Data(map)) if let Some((start, limit)) = self.limit(map, need, size) => {
-                self.load_distance(host(base), i32::from(off) - start);
-                x64!(self.asm
-                    ; cmp r11, DWORD limit
-                    ; ja =>stub
-                );
-                None
-            }
-            Plan::Likely(Region::Context) if self.check_object(CONTEXT, need, size, base, off, stub) => None,
-            Plan::Likely(Region::Packet) if self.check_object(PACKET, need, size, base, off, stub) => None,
-            Plan::Likely(_) | Plan::Unknown | Plan::Proved(..) | Plan::Lookup { .. } => self.check_window(base, stub),
+            Plan::Likely(Region::Data(map)) => self.limit(map, need, size).map(|(start, limit)| {
+                self.load_address(Width::W64, host(base), i32::from(off) - start);
+                x64!(self.asm; cmp r11, DWORD limit);
+                Cc::Above
+            }),
+            Plan::Likely(Region::Context) => self.check_object(CONTEXT, need, size, base, off),
+            Plan::Likely(Region::Packet) => self.check_object(PACKET, need, size, base, off),
+            Plan::Likely(Region::Element(_)) | Plan::Unknown | Plan::Proved(..) | Plan::Lookup { .. } => None,
+        };
+        match missed {
+            Some(cc) => (asm::jump_forward(&mut self.asm, Some(cc)), None),
+            None => self.check_window(base),
         }
     }
 
@@ -220,37 +209,31 @@ impl Compiler<'_> {
         Some((self.data(map)?, limit)).filter(|_| allowed)
     }
 
-    /// Compares with the context or the packet, if there is one where the code is made.
-    fn check_object(&mut self, object: usize, need: Need, size: Size, base: Reg, off: i16, stub: DynamicLabel) -> bool {
+    /// Compares with the context or the packet, if there is one where the code is made; how to jump when it is not there.
+    fn check_object(&mut self, object: usize, need: Need, size: Size, base: Reg, off: i16) -> Option<Cc> {
         // Context and packet lie low: an offset less the start is a displacement.
         let here = self.tables.objects[object].filter(|&start| need != Need::Both && start < 1 << 30);
-        let Some(start) = here.and_then(|start| i32::try_from(start).ok()) else { return false };
+        let start = i32::try_from(here?).ok()?;
         let limit = limit_displacement(object, need == Need::Write, size);
         self.likely_objects = true;
-        self.load_distance(host(base), i32::from(off) - start);
-        x64!(self.asm
-            ; cmp r11, [BYTE r12 + limit]
-            ; jae =>stub
-        );
-        true
+        self.load_address(Width::W64, host(base), i32::from(off) - start);
+        x64!(self.asm; cmp r11, [BYTE r12 + limit]);
+        Some(Cc::AboveOrEqual)
     }
 
-    fn check_window(&mut self, base: Reg, stub: DynamicLabel) -> Option<u32> {
+    fn check_window(&mut self, base: Reg) -> (Forward, Option<u32>) {
         let window = self.tables.cells.new_window();
-        match window {
-            Some(window) => {
-                let displacement = window_displacement(window);
-                x64!(self.asm
-                    ; mov r11, Rq(host(base))
-                    ; sub r11, [DWORD r12 + displacement]
-                    ; cmp r11, [DWORD r12 + displacement + 8]
-                    ; jae =>stub
-                );
-            }
-            // No room for windows: the bitmaps decide every time.
-            None => x64!(self.asm; jmp =>stub),
-        }
-        window
+        // Where there is no room for windows, the bitmaps decide every time.
+        let cc = window.map(|window| {
+            let displacement = window_displacement(window);
+            x64!(self.asm
+                ; mov r11, Rq(host(base))
+                ; sub r11, [DWORD r12 + displacement]
+                ; cmp r11, [DWORD r12 + displacement + 8]
+            );
+            Cc::AboveOrEqual
+        });
+        (asm::jump_forward(&mut self.asm, cc), window)
     }
 
     /// Behind the program: the bitmaps decide about the access.
@@ -260,13 +243,11 @@ impl Compiler<'_> {
             size @ (Size::B | Size::H | Size::W | Size::DW) => size,
         };
         let routine = cells::CHECK + 8 * check_index(miss.need, size);
-        x64!(self.asm
-            ; lea r11, [DWORD Rq(host(miss.base)) + i32::from(miss.off)]
-            ; call QWORD [DWORD r12 + routine]
-        );
+        self.load_address(Width::W64, host(miss.base), miss.off.into());
+        x64!(self.asm; call QWORD [DWORD r12 + routine]);
         let site = self.site(miss.index, miss.window);
         self.resume_at(site, miss.end);
-        x64!(self.asm; jmp =>miss.access);
+        asm::jump_back(&mut self.asm, None, miss.access);
     }
 
     fn load(&mut self, size: Size, dst: Reg, address: Address) {
@@ -316,18 +297,16 @@ impl Compiler<'_> {
     /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
     fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, size: Size, (base, off): (Reg, i16), src: Reg) {
         self.checked(index, Need::Both, size, base, off, |compiler, address| {
-            let misaligned = compiler.asm.new_dynamic_label();
             match address.index {
                 Some(SCRATCH) => {}
-                Some(index) => compiler.load_address(index, address.displacement),
+                Some(index) => compiler.load_address(Width::W32, index, address.displacement),
                 None => x64!(compiler.asm; mov r11d, DWORD address.displacement),
             }
-            x64!(compiler.asm
-                ; test r11b, BYTE size.bytes() as i8 - 1
-                ; jnz =>misaligned
-            );
+            x64!(compiler.asm; test r11b, BYTE size.bytes() as i8 - 1);
+            let misaligned = asm::jump_forward(&mut compiler.asm, Some(Cc::NotEqual));
             compiler.locked(op, width, src);
-            compiler.stub_at(misaligned, Stub::Slow { index, end: compiler.offset() });
+            let end = compiler.offset();
+            compiler.stub_of(misaligned, Stub::Slow { index, end });
         });
     }
 

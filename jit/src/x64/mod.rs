@@ -13,8 +13,10 @@ mod assume;
 mod cells;
 mod code;
 mod compile;
+mod encode;
 mod engine;
 mod glue;
+mod idiom;
 mod inspect;
 mod memory;
 #[cfg(not(target_os = "linux"))]

@@ -17,6 +17,8 @@ pub(super) type Host = u8;
 pub(super) const RAX: Host = 0;
 pub(super) const RCX: Host = 1;
 pub(super) const RDX: Host = 2;
+/// Holds the fuel.
+pub(super) const FUEL: Host = 9;
 /// Holds no guest register.
 pub(super) const SCRATCH: Host = 11;
 

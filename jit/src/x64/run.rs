@@ -24,6 +24,7 @@ use super::cells::{self, Cells, Window};
 use super::code::{Compiled, Site};
 use super::engine::Jit;
 use super::glue::Need;
+use crate::blocks::SLACK;
 use crate::fault::Fault;
 
 /// Misses between two that move a window.
@@ -33,7 +34,8 @@ const MISSES: i64 = 15;
 pub(super) struct Run {
     pub(super) jit: *mut Jit,
     pub(super) machine: *mut Machine,
-    pub(super) budget: i64,
+    /// Fuel that the code starts with: the budget less [`SLACK`].
+    pub(super) fuel: i64,
     pub(super) tail_calls: u32,
     /// Deepest call of what the interpreter has executed.
     pub(super) deepest: u32,
@@ -131,7 +133,7 @@ impl<'e> Environment<'e> {
     }
 
     fn used(&mut self) -> u64 {
-        (self.run().budget - self.cells().fuel).unsigned_abs()
+        (self.run().fuel - self.cells().fuel).unsigned_abs()
     }
 
     /// The callers of the function whose stack pointer is `stack`, the outermost first.
@@ -186,11 +188,11 @@ impl<'e> Environment<'e> {
             floor: self.run().floor,
             loops: self.cells().loops as u32,
             used: self.used(),
-            budget: self.run().budget.unsigned_abs(),
+            budget: (self.run().fuel + i64::from(SLACK)).unsigned_abs(),
             tail_calls: self.run().tail_calls,
         };
         let resumed = self.jit().interpreter.resume(self.machine(), suspended);
-        self.cells().fuel = self.run().budget - i64::try_from(resumed.used).unwrap_or(self.run().budget);
+        self.cells().fuel = self.run().fuel - i64::try_from(resumed.used).unwrap_or(self.run().fuel);
         self.run().tail_calls = resumed.tail_calls;
         self.run().deepest = self.run().deepest.max(resumed.deepest);
         self.run().finished = Some(resumed.ret);
