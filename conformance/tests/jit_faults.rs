@@ -26,8 +26,15 @@ use softbpf_jit::{Fault, engine_with_fault};
 const PROGRAMS: u64 = 20_000;
 
 /// Faults that no generated program finds, but others below: a `may_goto` that comes to its end takes more instructions
-/// than those get, scenarios run twice on the same input, and memory closes only between runs.
-const OTHERS: [Fault; 3] = [Fault::MayGotoOneTooFew, Fault::WindowsStay, Fault::FleetingWindowsStay];
+/// than those get, scenarios run twice on the same input, memory closes only between runs, nothing is mocked, and nobody
+/// counts calls.
+const OTHERS: [Fault; 5] = [
+    Fault::MayGotoOneTooFew,
+    Fault::WindowsStay,
+    Fault::FleetingWindowsStay,
+    Fault::AnswersStay,
+    Fault::InlineCallNotCounted,
+];
 
 /// What can be seen of all runs of a program.
 type Seen = Vec<(Outcome, Vec<Contents>)>;
@@ -171,4 +178,29 @@ fn a_window_on_memory_that_has_closed_is_found() -> TestResult {
         vm.map("elements")?.remove(&0_u32)?;
         Ok(vec![first, vm.run(MAIN, ())?])
     })
+}
+
+#[test]
+fn an_answer_that_a_mock_has_changed_is_found() -> TestResult {
+    assert_found(Fault::AnswersStay, |engine| {
+        let text = "call get_numa_node_id\n call get_prandom_u32\n call get_numa_node_id\n exit";
+        let mut vm = machine(&program(text), engine);
+        vm.keep_calls(0);
+        vm.mock("get_prandom_u32", |call| call.world().numa_node = 1)?;
+        Ok(vec![vm.run(MAIN, ())?])
+    })
+}
+
+#[test]
+fn a_call_that_is_not_counted_is_found() -> TestResult {
+    let count = |engine| -> Result<u64, Box<dyn Error>> {
+        let mut vm = machine(&program("call get_numa_node_id\n exit"), engine);
+        vm.keep_calls(0);
+        vm.run(MAIN, ())?;
+        Ok(vm.calls("get_numa_node_id")?.len())
+    };
+    let Ok(engine) = softbpf_jit::engine() else { return Ok(()) };
+    assert_eq!(count(engine)?, 1);
+    assert_eq!(count(faulty(Fault::InlineCallNotCounted))?, 0);
+    Ok(())
 }

@@ -59,14 +59,14 @@ fn a_value_that_a_map_does_not_have_has_no_address() -> TestResult {
 #[test]
 fn a_machine_knows_what_is_mocked() -> TestResult {
     try_on_every_engine(&program_with("exit", Vec::new()), |vm| {
-        let before = vm.mock_generation();
+        assert!(!vm.has_mocks());
         vm.mock("ktime_get_ns", |_| 0)?;
-        let mocked = vm.mock_generation();
-        assert!(vm.is_mocked(5) && !vm.is_mocked(6) && mocked != before);
+        assert!(vm.is_mocked(5) && !vm.is_mocked(6) && vm.has_mocks());
+        let before = vm.placement();
         vm.run("main", ())?;
-        assert_eq!(vm.mock_generation(), mocked);
+        assert_ne!(vm.placement(), before);
         vm.unmock("ktime_get_ns")?;
-        assert!(!vm.is_mocked(5) && vm.mock_generation() != mocked);
+        assert!(!vm.is_mocked(5) && !vm.has_mocks());
         Ok(())
     })
 }
@@ -98,6 +98,68 @@ fn calls_behind_the_log_are_counted() -> TestResult {
         assert_eq!((log.len(), log.records().len()), (calls + 2, MAX_RECORDS));
         vm.forget_calls();
         assert!(!vm.log_full(5) && vm.calls("ktime_get_ns")?.is_empty());
+        Ok(())
+    })
+}
+
+/// Helpers that engines may do without, because they only tell what is in the world.
+const TOLD: &str = "
+    call get_smp_processor_id
+    r6 = r0
+    call get_numa_node_id
+    r6 <<= 16
+    r6 |= r0
+    call get_prandom_u32
+    call get_smp_processor_id
+    r6 <<= 16
+    r6 |= r0
+    call get_current_pid_tgid
+    r0 &= 0xffff
+    r6 <<= 16
+    r6 |= r0
+    r0 = r6
+    exit";
+
+#[test]
+fn what_a_mock_changes_in_the_world_is_told_from_then_on() -> TestResult {
+    for kept in [0, 1, MAX_RECORDS as u32] {
+        try_on_every_engine(&program_with(TOLD, Vec::new()), |vm| {
+            vm.keep_calls(kept);
+            vm.mock("get_prandom_u32", |call| {
+                call.world().cpu = 1;
+                call.world().task.pid = softbpf::Pid(7);
+            })?;
+            vm.world.numa_node = 5;
+            assert_eq!(vm.run("main", ())?.ret, Ok(5 << 32 | 1 << 16 | 7));
+            vm.world.numa_node = 6;
+            assert_eq!(vm.run("main", ())?.ret, Ok(1 << 48 | 6 << 32 | 1 << 16 | 7));
+            let calls = vm.calls("get_smp_processor_id")?;
+            assert_eq!((calls.len(), calls.records().len()), (4, 4.min(kept as usize)));
+            // One that is mocked itself is asked.
+            vm.mock("get_smp_processor_id", |_| 9)?;
+            assert_eq!(vm.run("main", ())?.ret, Ok(9 << 48 | 6 << 32 | 9 << 16 | 7));
+            vm.unmock("get_smp_processor_id")?;
+            assert_eq!(vm.run("main", ())?.ret, Ok(1 << 48 | 6 << 32 | 1 << 16 | 7));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn runs_that_are_repeated_are_told_of_the_world_too() -> TestResult {
+    try_on_every_engine(&program_with(TOLD, Vec::new()), |vm| {
+        vm.keep_calls(0);
+        let mut cpu = 0;
+        vm.mock("get_prandom_u32", move |call| {
+            cpu ^= 1;
+            call.world().cpu = cpu;
+        })?;
+        // Every run changes it: what the last one of them finds, and what it leaves.
+        for (times, before) in [(1, 0), (2, 0), (3, 1)] {
+            let ret = vm.repeat("main", (), times)?.ret?;
+            assert_eq!((ret >> 48, (ret >> 16) & 1), (before, before ^ 1), "{times}");
+        }
         Ok(())
     })
 }

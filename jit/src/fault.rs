@@ -94,6 +94,10 @@ faults! {
     IdiomOverLeader,
 
     // Calls, frames, fuel.
+    /// A call of a helper that code does without is not counted.
+    InlineCallNotCounted,
+    /// What a helper gives that code does without is what it gave before a mock changed it.
+    AnswersStay,
     /// A helper leaves something in `r1`.
     HelperLeavesR1,
     /// A helper does not preserve `r6`.

@@ -176,7 +176,9 @@ impl<'k> Body<'k> {
         let op = if self.has(Level::V4) { op } else { unsigned(op) };
         let width = width(u)?;
         let dst = self.register(u)?;
-        if u.ratio(1, 8)? {
+        // Signed division has a corner of its own.
+        let often = if matches!(op, AluOp::Sdiv | AluOp::Smod) { 3 } else { 8 };
+        if u.ratio(1, often)? {
             let src = self.other_register(u, dst)?;
             let (a, b) = values::pair(u)?;
             let insn = Insn::Alu { op, width, dst, src: src.into() };

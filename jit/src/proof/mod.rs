@@ -50,6 +50,9 @@ pub(crate) enum Plan {
     Likely(Region),
     /// In bounds, at one of these offsets of an object that is open for it.
     Proved(Region, Offsets),
+    /// Not an access, but a call of a helper that only tells what is in the world: its place in
+    /// [`Machine::steady_answers`].
+    Answer(usize),
     /// Not an access, but a lookup in the map with this index, which has elements; its key is at this offset from the top
     /// of the frame, if that is known.
     Lookup { map: u32, key: Option<i32> },
@@ -67,8 +70,16 @@ pub(crate) struct Assumptions {
     /// All of the packet may be read, or written.
     pub(crate) packet_read: bool,
     pub(crate) packet_write: bool,
-    /// `bpf_map_lookup_elem` is not mocked.
-    pub(crate) lookup: bool,
+    /// These helpers are not mocked.
+    pub(crate) helpers: Vec<i32>,
+}
+
+impl Assumptions {
+    pub(super) fn not_mocked(&mut self, helper: i32) {
+        if !self.helpers.contains(&helper) {
+            self.helpers.push(helper);
+        }
+    }
 }
 
 /// Offsets of the packet pointers in a context.
@@ -102,7 +113,7 @@ impl Proofs {
         for plan in &mut self.plans {
             match *plan {
                 Plan::Proved(region, _) => *plan = Plan::Likely(region),
-                Plan::Lookup { .. } => *plan = Plan::Unknown,
+                Plan::Lookup { .. } | Plan::Answer(_) => *plan = Plan::Unknown,
                 Plan::Unknown | Plan::Likely(_) => {}
             }
         }

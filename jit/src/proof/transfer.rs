@@ -1,5 +1,6 @@
 //! What an instruction does to what is known.
 
+use softbpf::helpers::steady_helper;
 use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Callee, Imm64, Insn, Reg, Size, SwapWidth, Width};
 use softbpf::map_spec::MapType;
 use softbpf::memory::STACK_FRAME;
@@ -158,7 +159,7 @@ impl Pass<'_> {
         }
         if callee == Callee::Helper(MAP_LOOKUP_ELEM) && !self.machine.is_mocked(MAP_LOOKUP_ELEM) {
             // It writes nothing.
-            self.proofs.assumptions.lookup = true;
+            self.proofs.assumptions.not_mocked(MAP_LOOKUP_ELEM);
             if let Some(map) = self.looked_up(map) {
                 let id = index as u32;
                 self.proofs.plans[index] = Plan::Lookup { map, key: key_in_frame(key) };
@@ -169,6 +170,15 @@ impl Pass<'_> {
                     state.set(Reg::R0, Value::Pointer(Region::Element(map), Offsets::exactly(0)));
                 }
             }
+            return;
+        }
+        if let Callee::Helper(number) = callee
+            && let Some(place) = steady_helper(number)
+            && !self.machine.is_mocked(number)
+        {
+            // Nor does it.
+            self.proofs.assumptions.not_mocked(number);
+            self.proofs.plans[index] = Plan::Answer(place);
             return;
         }
         if !self.planted.is(Fault::ProofHelperKeepsSpilled) {
@@ -185,7 +195,7 @@ impl Pass<'_> {
             // Inside another object.
             Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
             Plan::Unknown | Plan::Likely(_) if self.planted.is(Fault::ProofStoreKeepsSpilled) => {}
-            Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } => state.doubt_spilled(),
+            Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } | Plan::Answer(_) => state.doubt_spilled(),
         }
     }
 

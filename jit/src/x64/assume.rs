@@ -4,11 +4,11 @@ use softbpf::machine::Machine;
 use softbpf::memory::{Permission, Word};
 
 use super::cells::{CONTEXT, Object, PACKET};
-use crate::proof::{Assumptions, MAP_LOOKUP_ELEM, PacketFields};
+use crate::proof::{Assumptions, PacketFields};
 
 /// Whether what was assumed holds of a run whose program finds `r1` in its first argument.
 pub(super) fn holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> bool {
-    (!assumptions.lookup || !machine.is_mocked(MAP_LOOKUP_ELEM))
+    assumptions.helpers.iter().all(|&helper| !machine.is_mocked(helper))
         && (!assumptions.context || context_holds(assumptions, machine, r1))
         && assumptions.packet.is_none_or(|fields| packet_holds(assumptions, machine, fields))
 }

@@ -6,9 +6,13 @@
 use std::mem::offset_of;
 
 use memmap2::{MmapMut, MmapOptions};
+use softbpf::helpers::STEADY_HELPERS;
 use softbpf::insn::Size;
+use softbpf::interp::MAY_GOTO_LOOPS;
+use softbpf::memory::STACK_TOP;
 
 use super::run::Run;
+use super::spare::Spares;
 
 /// The cells. One for each engine, as long as the engine lives.
 #[repr(C)]
@@ -46,8 +50,21 @@ pub(super) struct Cells {
     pub(super) routines: Routines,
     /// How often each helper was called.
     pub(super) counts: *mut u64,
+    /// What helpers give that only tell of the world ([`softbpf::helpers::steady_helper`]).
+    pub(super) answers: [u64; STEADY_HELPERS],
     /// The run in progress.
     pub(super) run: *mut Run,
+}
+
+impl Cells {
+    /// What a run begins with.
+    pub(super) fn begin(&mut self, args: [u64; 2], fuel: i64) {
+        self.registers[1..3].copy_from_slice(&args);
+        self.fuel = fuel;
+        self.loops = MAY_GOTO_LOOPS.into();
+        self.lowest = STACK_TOP.into();
+        self.misses = 0;
+    }
 }
 
 /// An object that lies where code has been told to expect it: for accesses of 1, 2, 4 and 8 bytes, how many first bytes of
@@ -123,6 +140,7 @@ displacements! {
     CALLER_STACK caller_stack;
     SCRATCH scratch;
     COUNTS counts;
+    ANSWERS answers;
     LEAVE routines.leave;
     HELPER routines.helper;
     SLOW routines.slow;
@@ -150,24 +168,39 @@ const MAPPING: usize = 64 << 20;
 /// Where windows begin in the mapping.
 const WINDOWS: usize = 4096;
 
+/// Windows that a mapping may have had that is used again: they are zeroed before.
+const SPARE_WINDOWS: usize = 4096;
+
+/// Mappings whose engines are gone, zeroed.
+static SPARE: Spares = Spares::new();
+
 /// The mapping.
 #[derive(Debug)]
 pub(super) struct CellMemory {
-    mapping: MmapMut,
-    /// Windows handed out.
+    /// There until it is dropped.
+    mapping: Option<MmapMut>,
+    /// Windows handed out, and the most that there were at a time.
     used: usize,
+    most: usize,
 }
 
 impl CellMemory {
     pub(super) fn new() -> std::io::Result<CellMemory> {
         const { assert!(size_of::<Cells>() <= WINDOWS) };
-        let mapping = MmapOptions::new().len(MAPPING).no_reserve_swap().map_anon()?;
-        Ok(CellMemory { mapping, used: 0 })
+        let mapping = match SPARE.take() {
+            Some(mapping) => mapping,
+            None => MmapOptions::new().len(MAPPING).no_reserve_swap().map_anon()?,
+        };
+        Ok(CellMemory { mapping: Some(mapping), used: 0, most: 0 })
     }
 
     /// The cells: zeroed, or as they were left.
     pub(super) fn cells(&mut self) -> *mut Cells {
-        self.mapping.as_mut_ptr().cast()
+        self.bytes().as_mut_ptr().cast()
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.mapping.as_deref_mut().unwrap_or(&mut [])
     }
 
     /// A new window, by its number; `None` when there is no room.
@@ -177,6 +210,7 @@ impl CellMemory {
             return None;
         }
         self.used += 1;
+        self.most = self.most.max(self.used);
         Some(self.used as u32 - 1)
     }
 
@@ -189,14 +223,26 @@ impl CellMemory {
     /// Empties all windows.
     pub(super) fn clear_windows(&mut self) {
         let end = WINDOWS + self.used * size_of::<Window>();
-        self.mapping[WINDOWS..end].fill(0);
+        self.bytes()[WINDOWS..end].fill(0);
     }
 
     /// Sets a window that was handed out.
     pub(super) fn set_window(&mut self, number: u32, window: Window) {
         let start = WINDOWS + number as usize * size_of::<Window>();
-        self.mapping[start..start + 8].copy_from_slice(&window.start.to_le_bytes());
-        self.mapping[start + 8..start + 16].copy_from_slice(&window.len.to_le_bytes());
+        self.bytes()[start..start + 8].copy_from_slice(&window.start.to_le_bytes());
+        self.bytes()[start + 8..start + 16].copy_from_slice(&window.len.to_le_bytes());
+    }
+}
+
+impl Drop for CellMemory {
+    fn drop(&mut self) {
+        if let Some(mut mapping) = self.mapping.take()
+            && self.most <= SPARE_WINDOWS
+        {
+            mapping[..size_of::<Cells>()].fill(0);
+            mapping[WINDOWS..WINDOWS + self.used * size_of::<Window>()].fill(0);
+            SPARE.give(mapping);
+        }
     }
 }
 
@@ -224,6 +270,9 @@ pub(crate) fn name(displacement: i32) -> Option<String> {
     }
     if let Some(check) = word(CHECK, 12) {
         return Some(format!("check.{}{}", ["read", "write", "both"][check / 4], SIZES[check % 4]));
+    }
+    if let Some(answer) = word(ANSWERS, STEADY_HELPERS) {
+        return Some(format!("answer{answer}"));
     }
     if let Some(value) = word(SCRATCH, 2) {
         return Some(format!("scratch{value}"));

@@ -8,6 +8,8 @@ use memmap2::{Mmap, MmapMut};
 use softbpf::engine::ProgramId;
 use softbpf::program::Program;
 
+use super::spare::Spares;
+
 /// Why code cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CodeError {
@@ -19,32 +21,62 @@ pub(super) enum CodeError {
     Assemble(#[from] DynasmError),
 }
 
-/// Executable memory: written once, then read and executed only. Unmapped when dropped.
+/// Bytes of a mapping that is used again.
+const SPARE_BYTES: usize = 64 << 10;
+
+/// Mappings of [`SPARE_BYTES`] that are kept when their code is gone: to make one anew takes longer than to compile a short
+/// program. They are writable, not executable, and hold nothing that was code.
+static SPARE: Spares = Spares::new();
+
+/// Executable memory: written once, then read and executed only. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct CodeMemory {
-    mapping: Mmap,
+    /// There until it is dropped.
+    mapping: Option<Mmap>,
     len: usize,
 }
 
 impl CodeMemory {
     pub(super) fn new(code: &[u8]) -> Result<CodeMemory, CodeError> {
-        let mut mapping = MmapMut::map_anon(code.len().max(1))?;
+        let spare = if code.len() <= SPARE_BYTES { SPARE.take() } else { None };
+        let mut mapping = match spare {
+            Some(mapping) => mapping,
+            None => MmapMut::map_anon(code.len().max(SPARE_BYTES))?,
+        };
         mapping[..code.len()].copy_from_slice(code);
-        Ok(CodeMemory { mapping: mapping.make_exec()?, len: code.len() })
+        Ok(CodeMemory { mapping: Some(mapping.make_exec()?), len: code.len() })
     }
 
     /// Address of a byte of the code.
     pub(super) fn address(&self, offset: usize) -> *const u8 {
-        self.mapping[offset..].as_ptr()
+        self.all()[offset..].as_ptr()
+    }
+
+    fn all(&self) -> &[u8] {
+        self.mapping.as_deref().unwrap_or(&[])
     }
 
     /// Offset of an address in the code or right behind it.
     pub(super) fn offset_of(&self, address: usize) -> Option<usize> {
-        address.checked_sub(self.mapping.as_ptr() as usize).filter(|&offset| offset <= self.len)
+        address.checked_sub(self.all().as_ptr() as usize).filter(|&offset| offset <= self.len)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.mapping[..self.len]
+        &self.all()[..self.len]
+    }
+}
+
+impl Drop for CodeMemory {
+    fn drop(&mut self) {
+        /// What stops whoever comes here.
+        const BREAKPOINT: u8 = 0xcc;
+        if let Some(mapping) = self.mapping.take()
+            && mapping.len() == SPARE_BYTES
+            && let Ok(mut mapping) = mapping.make_mut()
+        {
+            mapping[..self.len].fill(BREAKPOINT);
+            SPARE.give(mapping);
+        }
     }
 }
 
@@ -109,6 +141,8 @@ pub(super) struct Compiled {
     pub(super) assumptions: Assumptions,
     /// Some access is compared with the limits of context or packet ([`super::cells::Object`]).
     pub(super) likely_objects: bool,
+    /// Some helper's answer is taken from [`super::cells::Cells::answers`].
+    pub(super) answers: bool,
 }
 
 impl Compiled {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use dynasmrt::DynasmApi;
 use softbpf::codec::Code;
 use softbpf::engine::ProgramId;
-use softbpf::helpers::MAX_RECORDS;
 use softbpf::insn::{Callee, Condition, Insn, Operand, Reg, Width};
 use softbpf::machine::Machine;
 use softbpf::map_spec::MapType;
@@ -54,8 +53,8 @@ pub(super) enum Stub {
     Slow { index: u32, end: u32 },
     /// A lookup has found nothing; the element would be used at this offset.
     NoElement { done: u32 },
-    /// Call the helper for a lookup, and go on at this offset.
-    Lookup { index: u32, map: u32, end: u32 },
+    /// Call the helper, which looks something up in this map, and go on at this offset.
+    Helper { index: u32, helper: i32, map: Option<u32>, end: u32 },
 }
 
 pub(super) struct Compiler<'c> {
@@ -68,6 +67,8 @@ pub(super) struct Compiler<'c> {
     pub(super) plans: Vec<Plan>,
     /// Some access is compared with the limits of context or packet.
     pub(super) likely_objects: bool,
+    /// Some helper's answer is taken from the cells.
+    answers: bool,
     id: ProgramId,
     code: &'c Code,
     /// By index: where an instruction's code begins.
@@ -107,6 +108,7 @@ pub(super) fn compile(
         machine,
         plans,
         likely_objects: false,
+        answers: false,
         id,
         code,
         starts: Vec::with_capacity(len + 1),
@@ -126,7 +128,7 @@ pub(super) fn compile(
     let functions = compiler.functions();
     let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
-    let Compiler { mut asm, mut sites, plans, likely_objects, starts, jumps, calls, aimed, .. } = compiler;
+    let Compiler { mut asm, mut sites, plans, likely_objects, answers, starts, jumps, calls, aimed, .. } = compiler;
     let mut bytes = asm.take()?;
     for (jump, index) in jumps {
         jump.aim(&mut bytes, starts[index as usize]);
@@ -151,6 +153,7 @@ pub(super) fn compile(
         needs_frame,
         assumptions,
         likely_objects,
+        answers,
     })
 }
 
@@ -326,6 +329,7 @@ impl Compiler<'_> {
         match callee {
             Callee::Helper(helper) => match self.plans[index as usize] {
                 Plan::Lookup { map, key } => self.lookup(index, map, key),
+                Plan::Answer(place) => self.answer(index, helper, place),
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(..) => self.helper(index, helper, None),
             },
             Callee::Local(_) => {
@@ -372,16 +376,9 @@ impl Compiler<'_> {
     fn lookup(&mut self, index: u32, map: u32, key: Option<i32>) {
         let array = key.and_then(|key| Some((key, self.array(map)?)));
         let Some((key, layout)) = array else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
+        let noted = self.count_call(MAP_LOOKUP_ELEM);
         let asm = &mut self.asm;
-        let count = 8 * MAP_LOOKUP_ELEM;
         x64!(asm
-            // Calls that are kept with their arguments are the helper's.
-            ; mov r11, [DWORD r12 + cells::COUNTS]
-            ; cmp QWORD [r11 + count], DWORD MAX_RECORDS as i32
-        );
-        let noted = asm::jump_forward(asm, Some(Cc::Below));
-        x64!(asm
-            ; inc QWORD [r11 + count]
             ; mov eax, [DWORD r10 + rbp * 1 + key]
             ; cmp eax, DWORD layout.max_entries as i32
         );
@@ -393,12 +390,47 @@ impl Compiler<'_> {
         }
         x64!(asm; add eax, DWORD layout.start as i32);
         let done = asm::offset(asm);
-        for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
-            x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
-        }
+        self.lose_arguments();
         let end = self.offset();
         self.stub_of(none, Stub::NoElement { done });
-        self.stub_of(noted, Stub::Lookup { index, map, end });
+        if let Some(noted) = noted {
+            self.stub_of(noted, Stub::Helper { index, helper: MAP_LOOKUP_ELEM, map: Some(map), end });
+        }
+    }
+
+    /// A helper that tells what is in the world: it stands in a cell.
+    fn answer(&mut self, index: u32, helper: i32, place: usize) {
+        let noted = self.count_call(helper);
+        x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place as i32]);
+        self.answers = true;
+        self.lose_arguments();
+        let end = self.offset();
+        if let Some(noted) = noted {
+            self.stub_of(noted, Stub::Helper { index, helper, map: None, end });
+        }
+    }
+
+    /// Counts a call of a helper that is not called; a jump for those that are kept with their arguments.
+    fn count_call(&mut self, helper: i32) -> Option<Forward> {
+        let kept = self.machine.kept_calls();
+        let asm = &mut self.asm;
+        let count = 8 * helper;
+        x64!(asm; mov r11, [DWORD r12 + cells::COUNTS]);
+        let noted = (kept > 0).then(|| {
+            x64!(asm; cmp QWORD [DWORD r11 + count], DWORD i32::try_from(kept).unwrap_or(i32::MAX));
+            asm::jump_forward(asm, Some(Cc::Below))
+        });
+        if !self.options.planted.is(Fault::InlineCallNotCounted) {
+            x64!(self.asm; inc QWORD [DWORD r11 + count]);
+        }
+        noted
+    }
+
+    /// `r1` to `r5` as a helper leaves them.
+    fn lose_arguments(&mut self) {
+        for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
+            alu::load_imm(&mut self.asm, host(reg), 0);
+        }
     }
 
     /// Where an array's values lie, if all of them are open and each has one copy.
@@ -485,8 +517,8 @@ impl Compiler<'_> {
                     x64!(self.asm; xor eax, eax);
                     asm::jump_back(&mut self.asm, None, done);
                 }
-                Stub::Lookup { index, map, end } => {
-                    self.helper(index, MAP_LOOKUP_ELEM, Some(map));
+                Stub::Helper { index, helper, map, end } => {
+                    self.helper(index, helper, map);
                     asm::jump_back(&mut self.asm, None, end);
                 }
             }

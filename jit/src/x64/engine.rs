@@ -1,10 +1,11 @@
 //! The engine: programs compiled when they first run, and runs of them.
 
 use std::panic::resume_unwind;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use softbpf::engine::{Engine, Entry, Finish, ProgramId, StepHook};
-use softbpf::interp::{Interpreter, MAY_GOTO_LOOPS};
+use softbpf::interp::Interpreter;
 use softbpf::machine::Machine;
 use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
 
@@ -32,6 +33,16 @@ struct Code {
     plain: Option<Box<Compiled>>,
 }
 
+/// A run that code began, and all that was looked at before.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    load_id: u64,
+    placement: u64,
+    program: ProgramId,
+    start: *const u8,
+    needs_frame: bool,
+}
+
 /// Runs programs as machine code.
 #[derive(Debug)]
 pub(crate) struct Jit {
@@ -39,8 +50,14 @@ pub(crate) struct Jit {
     pub(super) glue: &'static Glue,
     cells: CellMemory,
     programs: Vec<Code>,
+    /// What the last run that code began was: the next one like it begins at once.
+    ready: Option<Ready>,
+    /// The run in progress; cleared when it has ended.
+    run: NonNull<Run>,
     /// Some code wants to know where context and packet are.
     likely_objects: bool,
+    /// Some code takes helpers' answers from the cells.
+    answers: bool,
     /// Where code expects context and packet: where they were when it was first made.
     objects: [Option<u32>; 2],
     helpers: Vec<HelperSite>,
@@ -69,7 +86,10 @@ impl Jit {
             glue,
             cells,
             programs: Vec::new(),
+            ready: None,
+            run: NonNull::from(Box::leak(Box::default())),
             likely_objects: false,
+            answers: false,
             objects: [None; 2],
             helpers: Vec::new(),
             fleeting: Vec::new(),
@@ -124,6 +144,10 @@ impl Jit {
             self.likely_objects = true;
             self.place_objects(machine);
         }
+        if compiled.answers && !self.answers {
+            self.answers = true;
+            self.note_answers(machine);
+        }
         Some(Box::new(compiled))
     }
 
@@ -136,6 +160,19 @@ impl Jit {
     fn place_objects(&mut self, machine: &mut Machine) {
         // SAFETY: the cells are in a mapping of their own, and code does not run now.
         unsafe { (*self.cells.cells()).objects = assume::objects(machine, self.objects) };
+    }
+
+    /// Tells code what helpers give that it does not call.
+    fn note_answers(&mut self, machine: &Machine) {
+        // SAFETY: the cells are in a mapping of their own, and code does not run now.
+        unsafe { (*self.cells.cells()).answers = machine.steady_answers() };
+    }
+
+    /// A mock may have changed the world.
+    pub(super) fn after_mock(&mut self, machine: &Machine) {
+        if self.answers && machine.has_mocks() && !self.options.planted.is(Fault::AnswersStay) {
+            self.note_answers(machine);
+        }
     }
 
     fn all_code(&self) -> impl Iterator<Item = (ProgramId, &Compiled)> {
@@ -155,6 +192,7 @@ impl Jit {
             self.objects = [None; 2];
             self.fleeting.clear();
             self.likely_objects = false;
+            self.answers = false;
             self.cells.forget_windows();
         }
     }
@@ -196,6 +234,9 @@ impl Jit {
         if self.likely_objects {
             self.place_objects(machine);
         }
+        if self.answers {
+            self.note_answers(machine);
+        }
         if self.options.planted.is(Fault::FleetingWindowsStay) {
             return;
         }
@@ -204,51 +245,70 @@ impl Jit {
         }
     }
 
-    fn execute(&mut self, machine: &mut Machine, entry: Entry, code: *const u8, needs_frame: bool) -> Finish {
+    /// Whether everything is as it was when the last run began.
+    fn is_ready(&self, machine: &Machine, program: ProgramId) -> Option<Ready> {
+        self.ready.filter(|ready| {
+            ready.program == program && ready.placement == machine.placement() && ready.load_id == machine.load_id()
+        })
+    }
+
+    fn execute(&mut self, machine: &mut Machine, entry: Entry, ready: Ready) -> Finish {
         let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
         let fuel = budget - i64::from(SLACK);
-        let mut run = Run {
-            jit: self,
-            machine,
-            fuel,
-            tail_calls: 0,
-            deepest: 0,
-            floor: 0,
-            segments: Vec::new(),
-            finished: None,
-            special: None,
-        };
         let cells = self.cells.cells();
-        prepare(cells, machine, entry, &mut run, needs_frame);
-        // SAFETY: the code is this engine's, of a program of this machine; the cells were just filled for this run; what
-        // they point to is not touched until the code has left, but by the functions in `run`.
-        let left = unsafe { self.glue.enter(cells, code) };
-        // SAFETY: as when they were filled.
-        let cells = unsafe { &mut *cells };
-        cells.run = std::ptr::null_mut();
-        if let Some(Special::Panic(panic)) = run.special.take() {
-            resume_unwind(panic);
+        if ready.needs_frame {
+            machine.memory.view().push_frame(0);
         }
-        let ret = match run.finished.take() {
-            Some(ret) if left => ret,
-            _ => Ok(cells.registers[0]),
-        };
-        if needs_frame {
-            let deepest = run.deepest.max((STACK_TOP - cells.lowest as u32) / FRAME_STRIDE);
+        let (run, glue) = (self.run.as_ptr(), self.glue);
+        // SAFETY: the run is this engine's, and so are the cells, in a mapping of their own; no code runs.
+        unsafe {
+            (*run).jit = self;
+            (*run).machine = machine;
+            (*run).fuel = fuel;
+            (*cells).run = run;
+            (*cells).begin(entry.args, fuel);
+        }
+        // SAFETY: the code is this engine's, of a program of this machine; the cells were filled for this run; what they
+        // point to is not touched until the code has left, but by the functions in `run`.
+        let left = unsafe { glue.begin(cells, ready.start) };
+        // SAFETY: as before; code has left.
+        let (cells, run) = unsafe { (&mut *cells, &mut *run) };
+        cells.run = std::ptr::null_mut();
+        let instructions = (fuel - cells.fuel).unsigned_abs();
+        let used = cells.lowest as u32;
+        let mut deepest = (STACK_TOP - used) / FRAME_STRIDE;
+        let mut ret = Ok(cells.registers[0]);
+        if left || run.tail_calls > 0 || run.deepest > 0 {
+            let run = std::mem::take(run);
+            if let Some(Special::Panic(panic)) = run.special {
+                resume_unwind(panic);
+            }
+            deepest = deepest.max(run.deepest);
+            if left && let Some(finished) = run.finished {
+                ret = finished;
+            }
+        }
+        if ready.needs_frame {
             machine.leave_frames(deepest, deepest);
         }
-        Finish { ret, instructions: (fuel - cells.fuel).unsigned_abs() }
+        Finish { ret, instructions }
     }
 }
 
-/// Fills the cells for a run.
-fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run, needs_frame: bool) {
+impl Drop for Jit {
+    fn drop(&mut self) {
+        // SAFETY: it was leaked where the engine was made, and no run is in progress.
+        drop(unsafe { Box::from_raw(self.run.as_ptr()) });
+    }
+}
+
+// SAFETY: what the pointers point to is the engine's alone, or its machine's while a run is in progress.
+unsafe impl Send for Jit {}
+
+/// Tells code of the machine's memory and counts, which stay where they are.
+fn describe_machine(cells: *mut Cells, machine: &mut Machine) {
     let counts = machine.call_counts().as_mut_ptr();
     let mut view = machine.memory.view();
-    let top = u64::from(STACK_TOP);
-    if needs_frame {
-        view.push_frame(0);
-    }
     let (arena, readable, writable) = view.parts();
     // SAFETY: the cells are in a mapping of their own, and no code runs.
     let cells = unsafe { &mut *cells };
@@ -256,15 +316,7 @@ fn prepare(cells: *mut Cells, machine: &mut Machine, entry: Entry, run: &mut Run
     cells.words = readable.len().min(writable.len()) as u64;
     cells.readable = readable.as_ptr().cast();
     cells.writable = writable.as_ptr().cast();
-    cells.registers = [0; 11];
-    cells.registers[1..3].copy_from_slice(&entry.args);
-    cells.registers[10] = top;
-    cells.fuel = run.fuel;
-    cells.loops = MAY_GOTO_LOOPS.into();
-    cells.lowest = top;
-    cells.misses = 0;
     cells.counts = counts;
-    cells.run = run;
 }
 
 impl Engine for Jit {
@@ -275,6 +327,14 @@ impl Engine for Jit {
 
     /// With a hook, or where uninitialised bytes are tracked, the interpreter runs: they look at every instruction, or at every store.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
+        if hook.is_none()
+            && let Some(ready) = self.is_ready(machine, entry.program)
+        {
+            self.interpreted = false;
+            self.after_helper(machine);
+            return self.execute(machine, entry, ready);
+        }
+        self.ready = None;
         let view = machine.memory.view();
         self.interpreted = hook.is_some() || view.tracking() || !view.is_full_size();
         if self.interpreted {
@@ -282,15 +342,19 @@ impl Engine for Jit {
         }
         self.check_machine(machine);
         self.start_run(machine);
-        match self.compiled(machine, entry.program, entry.args[0]) {
-            Some(code) => {
-                let (start, needs_frame) = (code.entry(), code.needs_frame);
-                self.execute(machine, entry, start, needs_frame)
-            }
-            None => {
-                self.interpreted = true;
-                self.interpreter.run(machine, entry, hook)
-            }
-        }
+        let Some(code) = self.compiled(machine, entry.program, entry.args[0]) else {
+            self.interpreted = true;
+            return self.interpreter.run(machine, entry, hook);
+        };
+        let ready = Ready {
+            load_id: machine.load_id(),
+            placement: machine.placement(),
+            program: entry.program,
+            start: code.entry(),
+            needs_frame: code.needs_frame,
+        };
+        self.ready = Some(ready);
+        describe_machine(self.cells.cells(), machine);
+        self.execute(machine, entry, ready)
     }
 }

@@ -8,17 +8,20 @@ use std::sync::OnceLock;
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi};
 
+use super::alu;
 use super::asm::{Assembler, x64};
 use super::cells::{self, Cells, Routines};
 use super::code::{CodeError, CodeMemory};
 use super::registers::host;
 use super::run;
 use softbpf::insn::{Reg, Size};
+use softbpf::memory::STACK_TOP;
 
 /// The routines' code.
 #[derive(Debug)]
 pub(super) struct Glue {
     memory: CodeMemory,
+    begin: AssemblyOffset,
     enter: AssemblyOffset,
     routines: [AssemblyOffset; 4],
     check: [AssemblyOffset; 12],
@@ -68,7 +71,9 @@ impl Glue {
         let mut asm = Assembler::new(0);
         let leave_label = asm.new_dynamic_label();
         let out = asm.new_dynamic_label();
-        let enter = emit_enter(&mut asm, out);
+        let begin = emit_enter(&mut asm, out, begin_program);
+        let enter = emit_enter(&mut asm, out, restore);
+        emit_out(&mut asm, out);
         let leave = emit_leave(&mut asm, leave_label, out);
         let slow_label = asm.new_dynamic_label();
         let slow = emit_slow(&mut asm, slow_label, leave_label);
@@ -81,7 +86,7 @@ impl Glue {
             }
         }
         let memory = CodeMemory::new(&asm.take()?)?;
-        Ok(Glue { memory, enter, routines: [leave, slow, helper, call_register], check })
+        Ok(Glue { memory, begin, enter, routines: [leave, slow, helper, call_register], check })
     }
 
     /// The addresses for the cells.
@@ -108,9 +113,20 @@ impl Glue {
         let checks = ["read", "write", "both"]
             .into_iter()
             .flat_map(|need| [1, 2, 4, 8].map(|size| format!("check_{need}{size}")));
-        let starts = [self.enter].into_iter().chain(self.routines).chain(self.check);
-        let names = ["enter".to_owned()].into_iter().chain(names).chain(checks);
+        let starts = [self.begin, self.enter].into_iter().chain(self.routines).chain(self.check);
+        let names = ["begin", "enter"].map(str::to_owned).into_iter().chain(names).chain(checks);
         (&self.memory, names.zip(starts.map(|start| start.0)).collect())
+    }
+
+    /// Runs a program until it returns (false) or leaves (true), on `r1`, `r2` and fuel that the cells hold; the other
+    /// registers are 0.
+    ///
+    /// # Safety
+    /// As [`Glue::enter`].
+    pub(super) unsafe fn begin(&self, cells: *mut Cells, entry: *const u8) -> bool {
+        // SAFETY: as in `enter`.
+        let begin: Enter = unsafe { std::mem::transmute(self.memory.address(self.begin.0)) };
+        begin(cells::middle(cells), entry) != 0
     }
 
     /// Runs code until it returns (false) or leaves (true), on the registers and fuel that the cells hold.
@@ -148,7 +164,24 @@ fn restore(asm: &mut Assembler) {
     );
 }
 
-fn emit_enter(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+/// Registers of a program that begins.
+fn begin_program(asm: &mut Assembler) {
+    for reg in Reg::ALL {
+        match reg {
+            Reg::R1 | Reg::R2 => x64!(asm; mov Rq(host(reg)), [DWORD r12 + register_cell(reg)]),
+            Reg::R10 => alu::load_imm(asm, host(reg), STACK_TOP.into()),
+            Reg::R0 | Reg::R3 | Reg::R4 | Reg::R5 | Reg::R6 | Reg::R7 | Reg::R8 | Reg::R9 => {
+                alu::load_imm(asm, host(reg), 0);
+            }
+        }
+    }
+    x64!(asm
+        ; mov r9, [DWORD r12 + cells::FUEL]
+        ; mov r10, [DWORD r12 + cells::ARENA]
+    );
+}
+
+fn emit_enter(asm: &mut Assembler, out: DynamicLabel, load: fn(&mut Assembler)) -> AssemblyOffset {
     let start = asm.offset();
     x64!(asm
         ; push rbx
@@ -163,12 +196,20 @@ fn emit_enter(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
         ; mov [DWORD r12 + cells::HOST_STACK], rsp
         ; mov r11, rsi
     );
-    restore(asm);
-    x64!(asm; call r11);
+    load(asm);
     x64!(asm
+        ; call r11
         ; mov [DWORD r12 + cells::REGISTERS], rax
         ; mov [DWORD r12 + cells::FUEL], r9
         ; xor eax, eax
+        ; jmp =>out
+    );
+    start
+}
+
+/// The way back to Rust, for what entered and for what leaves.
+fn emit_out(asm: &mut Assembler, out: DynamicLabel) {
+    x64!(asm
         ; =>out
         ; add rsp, BYTE 8
         ; pop QWORD [DWORD r12 + cells::HOST_STACK]
@@ -180,7 +221,6 @@ fn emit_enter(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
         ; pop rbx
         ; ret
     );
-    start
 }
 
 /// Gives the run to Rust for good.

@@ -36,7 +36,7 @@ impl Compiled {
             }
             Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
             Plan::Likely(region) => Some(Note::Likely(region)),
-            Plan::Unknown | Plan::Lookup { .. } => None,
+            Plan::Unknown | Plan::Lookup { .. } | Plan::Answer(_) => None,
         }
     }
 }

@@ -189,7 +189,11 @@ impl Compiler<'_> {
             }),
             Plan::Likely(Region::Context) => self.check_object(CONTEXT, need, size, base, off),
             Plan::Likely(Region::Packet) => self.check_object(PACKET, need, size, base, off),
-            Plan::Likely(Region::Element(_)) | Plan::Unknown | Plan::Proved(..) | Plan::Lookup { .. } => None,
+            Plan::Likely(Region::Element(_))
+            | Plan::Unknown
+            | Plan::Proved(..)
+            | Plan::Lookup { .. }
+            | Plan::Answer(_) => None,
         };
         match missed {
             Some(cc) => (asm::jump_forward(&mut self.asm, Some(cc)), None),

@@ -26,6 +26,7 @@ mod perf;
 mod perf;
 mod registers;
 mod run;
+mod spare;
 
 use engine::Jit;
 

@@ -30,7 +30,7 @@ use crate::fault::Fault;
 /// Misses between two that move a window.
 const MISSES: i64 = 15;
 
-/// One run, or what is left of it for Rust.
+/// One run, or what is left of it for Rust: between two runs, as [`Run::default`] but for the first three.
 pub(super) struct Run {
     pub(super) jit: *mut Jit,
     pub(super) machine: *mut Machine,
@@ -47,6 +47,22 @@ pub(super) struct Run {
     pub(super) finished: Option<Result<u64, Box<Trap>>>,
     /// What a helper wants that is not a value.
     pub(super) special: Option<Special>,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            jit: std::ptr::null_mut(),
+            machine: std::ptr::null_mut(),
+            fuel: 0,
+            tail_calls: 0,
+            deepest: 0,
+            floor: 0,
+            segments: Vec::new(),
+            finished: None,
+            special: None,
+        }
+    }
 }
 
 /// A helper call that has called back: where the code that called it stands.
@@ -383,6 +399,7 @@ impl Environment<'_> {
         self.cells().registers[10] = top;
         self.cells().loops = MAY_GOTO_LOOPS.into();
         self.cells().lowest = self.cells().lowest.min(top);
+        self.jit().after_mock(self.machine());
         let result = self.run_callback(program, index);
         self.machine().memory.view().pop_frame(caller + 1);
         self.run().segments.pop();
@@ -475,10 +492,12 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
         Err(Stop::Errno(errno)) => (errno.ret(), None),
         Err(stop @ (Stop::Trap(_) | Stop::TailCall(_) | Stop::Ended(_))) => (0, Some(Box::new(stop))),
     };
-    // A mock may panic; whatever it leaves behind, the machine is not used again.
+    // A mock may panic; the machine is not used again before it is reset.
     let special = match catch_unwind(AssertUnwindSafe(call)) {
         Ok((value, None)) => {
-            environment.jit().after_helper(environment.machine());
+            let machine = environment.machine();
+            environment.jit().after_helper(machine);
+            environment.jit().after_mock(machine);
             return Pair { value, special: 0 };
         }
         Ok((_, Some(stop))) => Special::Stop(*stop),

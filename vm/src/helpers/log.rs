@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use super::NUMBERS;
 
-/// Calls of one helper whose arguments are kept; further ones are only counted.
+/// Calls of one helper whose arguments are kept, unless [`crate::Machine::keep_calls`] says how many; further ones are only
+/// counted.
 pub const MAX_RECORDS: usize = 4096;
 
 /// One call of a helper.
@@ -36,7 +37,7 @@ impl<'l> Calls<'l> {
         self.count == 0
     }
 
-    /// The first [`MAX_RECORDS`] calls, in order.
+    /// The first calls, in order: [`MAX_RECORDS`] at most, or as many as [`crate::Machine::keep_calls`] says.
     pub fn records(&self) -> &'l [CallRecord] {
         self.records
     }
@@ -50,11 +51,18 @@ pub(super) struct Log {
     counts: Box<Counts>,
     records: Vec<Vec<CallRecord>>,
     unknown: BTreeMap<i32, (u64, Vec<CallRecord>)>,
+    /// Calls of one helper that are kept.
+    limit: u32,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { counts: Box::new([0; NUMBERS]), records: vec![Vec::new(); NUMBERS], unknown: BTreeMap::new() }
+        Log {
+            counts: Box::new([0; NUMBERS]),
+            records: vec![Vec::new(); NUMBERS],
+            unknown: BTreeMap::new(),
+            limit: MAX_RECORDS as u32,
+        }
     }
 }
 
@@ -93,7 +101,18 @@ impl Log {
 
     /// Whether the next call of this helper is only counted.
     pub(super) fn is_full(&self, number: i32) -> bool {
-        place(number).is_some_and(|index| self.counts[index] >= MAX_RECORDS as u64)
+        place(number).is_some_and(|index| self.counts[index] >= self.limit.into())
+    }
+
+    /// Calls of one helper that are kept.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Forgets everything, and keeps so many calls of a helper from now on.
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.forget();
+        self.limit = limit;
     }
 
     /// Counts a call that is not kept.
@@ -117,7 +136,7 @@ impl Log {
                 (*count, records)
             }
         };
-        if count > MAX_RECORDS as u64 {
+        if count > self.limit.into() {
             return None;
         }
         records.push(CallRecord { args: *args, ret: None });

@@ -25,6 +25,7 @@ use std::sync::LazyLock;
 pub use call::Call;
 use log::Log;
 pub use log::{CallRecord, Calls, Counts, MAX_RECORDS};
+pub use task::{STEADY_HELPERS, steady_helper};
 
 use crate::engine::{Caller, ProgramId};
 use crate::errno::Errno;
@@ -150,7 +151,7 @@ fn call_noted(machine: &mut Machine, caller: &mut dyn Caller, number: i32, args:
             let mut call = Call { machine, caller, number, row, args };
             let result = catch_unwind(AssertUnwindSafe(|| call.check().and_then(|()| body(&mut call))));
             // Whatever the mock was doing when it panicked, whoever uses it again has caught the panic.
-            machine.helpers_mut().mocks.insert(number, Mock { body: Some(body) });
+            machine.helpers_mut().give_back(number, body);
             result.unwrap_or_else(|panic| resume_unwind(panic))
         }
         Some(Mock { body: None }) => Err(Stop::trap(TrapKind::MockReentered { helper: helper_name(number).into() })),
@@ -264,31 +265,36 @@ struct Mock {
 #[derive(Default)]
 pub(crate) struct Helpers {
     mocks: BTreeMap<i32, Mock>,
-    /// Changes with every mock that is set or taken away.
-    pub(crate) generation: u64,
     log: Log,
 }
 
 impl Helpers {
     pub(crate) fn set_mock(&mut self, number: i32, body: MockBody) {
         self.mocks.insert(number, Mock { body: Some(body) });
-        self.generation += 1;
     }
 
     pub(crate) fn is_mocked(&self, number: i32) -> bool {
         self.mocks.contains_key(&number)
     }
 
-    /// Takes all mocks away.
-    pub(crate) fn remove_mocks(&mut self) {
-        if !self.mocks.is_empty() {
-            self.generation += 1;
-            self.mocks.clear();
+    /// Gives the body back that [`Helpers::take_mock`] took.
+    fn give_back(&mut self, number: i32, body: MockBody) {
+        if let Some(mock) = self.mocks.get_mut(&number) {
+            mock.body = Some(body);
         }
     }
 
+    /// Whether anything is mocked.
+    pub(crate) fn has_mocks(&self) -> bool {
+        !self.mocks.is_empty()
+    }
+
+    /// Takes all mocks away.
+    pub(crate) fn remove_mocks(&mut self) {
+        self.mocks.clear();
+    }
+
     pub(crate) fn remove_mock(&mut self, number: i32) {
-        self.generation += 1;
         self.mocks.remove(&number);
     }
 
@@ -302,6 +308,15 @@ impl Helpers {
 
     pub(crate) fn calls(&self, number: i32) -> Calls<'_> {
         self.log.calls(number)
+    }
+
+    /// Calls of one helper that are kept with their arguments.
+    pub(crate) fn kept_calls(&self) -> u32 {
+        self.log.limit()
+    }
+
+    pub(crate) fn keep_calls(&mut self, most: u32) {
+        self.log.set_limit(most);
     }
 
     pub(crate) fn forget_calls(&mut self) {

@@ -98,9 +98,15 @@ impl Machine {
         self.helpers.is_mocked(number)
     }
 
-    /// A number that changes whenever a mock is set or taken away.
-    pub fn mock_generation(&self) -> u64 {
-        self.helpers.generation
+    /// Whether any helper has a mock: a mock may change the world in the middle of a run.
+    pub fn has_mocks(&self) -> bool {
+        self.helpers.has_mocks()
+    }
+
+    /// A number that changes whenever a context is placed, and so between any two calls that run a program. While it and
+    /// [`Machine::load_id`] stay the same, nobody has touched the machine but the program and its mocks.
+    pub fn placement(&self) -> u64 {
+        self.placement
     }
 
     /// How often each helper was called, for engines that do without [`Machine::call_helper`] where they know what it
@@ -121,6 +127,12 @@ impl Machine {
         let copy = copy.get_mut(..bytes.len())?;
         copy.copy_from_slice(bytes);
         Some(map.lookup(memory, cpu, copy).map_or(0, u64::from))
+    }
+
+    /// Calls of each helper that are kept with their arguments; further ones are only counted. The same for as long as
+    /// [`Machine::load_id`] is.
+    pub fn kept_calls(&self) -> u32 {
+        self.helpers.kept_calls()
     }
 
     /// Whether calls of this helper are only counted from now on: those that an engine may count itself.

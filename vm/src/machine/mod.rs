@@ -127,6 +127,8 @@ pub struct Machine {
     helpers: Helpers,
     cpus: u32,
     placed: Placed,
+    /// How often a context was placed.
+    placement: u64,
     events: Vec<Event>,
     printk: Vec<String>,
     printk_bytes: usize,
@@ -176,6 +178,7 @@ impl Machine {
             helpers: Helpers::default(),
             cpus: config.cpus,
             placed: Placed::default(),
+            placement: 0,
             events: Vec::new(),
             printk: Vec::new(),
             printk_bytes: 0,
@@ -394,6 +397,27 @@ impl Machine {
     /// Starts to count the calls of all helpers anew.
     pub fn forget_calls(&mut self) {
         self.helpers.forget_calls();
+    }
+
+    /// Keeps so many calls of each helper with their arguments, instead of [`crate::helpers::MAX_RECORDS`], and starts to count
+    /// them anew. Those behind are counted only, which is faster; 0 suits benchmarks and fuzzers.
+    ///
+    /// ```
+    /// # use softbpf::{Machine, Object, program_type::ProgramType};
+    /// let mut vm = Machine::load(&Object::from_text("call ktime_get_ns\n exit", ProgramType::Kprobe)?)?;
+    /// vm.keep_calls(1);
+    /// vm.run("main", ())?;
+    /// vm.run("main", ())?;
+    /// let calls = vm.calls("ktime_get_ns")?;
+    /// assert_eq!((calls.len(), calls.records().len()), (2, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn keep_calls(&mut self, most: u32) {
+        if most != self.helpers.kept_calls() {
+            // Engines rely on the number.
+            self.load_id = next_load_id();
+        }
+        self.helpers.keep_calls(most);
     }
 
     // Guest memory.

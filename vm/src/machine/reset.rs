@@ -2,6 +2,7 @@
 
 use super::{DEFAULT_FUEL, LoadError, Machine};
 use crate::context::Placed;
+use crate::helpers::MAX_RECORDS;
 use crate::object::Object;
 use crate::world::World;
 
@@ -68,6 +69,7 @@ impl Machine {
         self.program_names.clear();
         self.forget_history();
         self.helpers.remove_mocks();
+        self.helpers.keep_calls(MAX_RECORDS as u32);
         self.fuel = DEFAULT_FUEL;
         self.memory.reset();
     }

@@ -139,6 +139,7 @@ impl Machine {
         self.end_run();
         self.memory.start_run();
         self.walk_keys.clear();
+        self.placement += 1;
         match context.place(&mut self.memory, program_type) {
             Ok(placed) => {
                 self.placed = placed;
