@@ -623,9 +623,11 @@ impl Code {
 
     /// Index of the instruction that starts at `slot`; `None` inside a wide load and past the end.
     pub fn index_at(&self, slot: usize) -> Option<usize> {
-        let slot = u32::try_from(slot).ok()?;
-        let index = self.slots.binary_search(&slot).ok()?;
-        (index < self.insns.len()).then_some(index)
+        // An instruction's index is its slot less the number of wide loads before it.
+        let wide = self.slots.last().map_or(0, |&slots| slots as usize) - self.insns.len();
+        let (first, end) = (slot.saturating_sub(wide), slot.saturating_add(1).min(self.insns.len()));
+        let found = self.slots.get(first..end)?.binary_search(&u32::try_from(slot).ok()?).ok()?;
+        Some(first + found)
     }
 
     /// Slot and instruction, in order.

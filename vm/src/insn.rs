@@ -502,6 +502,21 @@ pub enum Insn {
     Exit,
 }
 
+/// Memory behind a register, as an instruction names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryOperand {
+    /// How many bytes.
+    pub size: Size,
+    /// The register that holds the address.
+    pub base: Reg,
+    /// Bytes from there.
+    pub off: i16,
+    /// The bytes are read.
+    pub reads: bool,
+    /// The bytes are written.
+    pub writes: bool,
+}
+
 impl Insn {
     /// Slots of 8 bytes that the instruction takes: 2 for [`Insn::LoadImm64`], else 1.
     pub fn slots(&self) -> usize {
@@ -554,6 +569,33 @@ impl Insn {
             | Insn::Jump { .. }
             | Insn::JumpIf { .. }
             | Insn::MayGoto { .. }
+            | Insn::Exit => None,
+        }
+    }
+
+    /// The memory that a load, a store or an atomic operation is about.
+    pub fn memory(&self) -> Option<MemoryOperand> {
+        let operand = |size, base, off, reads, writes| Some(MemoryOperand { size, base, off, reads, writes });
+        match *self {
+            Insn::Load { size, base, off, .. } | Insn::LoadAcquire { size, base, off, .. } => {
+                operand(size, base, off, true, false)
+            }
+            Insn::Store { size, base, off, .. } | Insn::StoreRelease { size, base, off, .. } => {
+                operand(size, base, off, false, true)
+            }
+            Insn::Atomic { width: Width::W32, base, off, .. } => operand(Size::W, base, off, true, true),
+            Insn::Atomic { width: Width::W64, base, off, .. } => operand(Size::DW, base, off, true, true),
+            Insn::Alu { .. }
+            | Insn::Neg { .. }
+            | Insn::MovSx { .. }
+            | Insn::End { .. }
+            | Insn::AddrSpaceCast { .. }
+            | Insn::LoadImm64 { .. }
+            | Insn::LoadPacket { .. }
+            | Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Call(_)
             | Insn::Exit => None,
         }
     }

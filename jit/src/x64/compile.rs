@@ -200,11 +200,12 @@ impl Compiler<'_> {
                     None => self.leave(index),
                 }
             }
-            Insn::Load { .. }
-            | Insn::Store { .. }
-            | Insn::Atomic { .. }
-            | Insn::LoadAcquire { .. }
-            | Insn::StoreRelease { .. } => self.access(index, insn),
+            Insn::Load { size, signed, dst, base, off } => self.load(index, size, signed, dst, (base, off)),
+            // The machine's loads acquire, and its stores release.
+            Insn::LoadAcquire { size, dst, base, off } => self.load(index, size, false, dst, (base, off)),
+            Insn::Store { size, base, off, src } => self.store(index, size, (base, off), src),
+            Insn::StoreRelease { size, base, off, src } => self.store(index, size, (base, off), src.into()),
+            Insn::Atomic { op, width, base, off, src } => self.atomic(index, op, width, (base, off), src),
             Insn::LoadPacket { .. } => self.slow(index),
             Insn::Jump { .. } => self.jump(None, place.target),
             Insn::JumpIf { condition, width, dst, src, .. } => {
@@ -549,25 +550,8 @@ fn jump_condition(condition: Condition) -> Cc {
 
 /// Whether an instruction may touch the stack, or have others do so.
 fn may_touch_stack(insn: &Insn, plan: Plan) -> bool {
-    match insn {
-        Insn::Call(_) => true,
-        Insn::Load { .. }
-        | Insn::Store { .. }
-        | Insn::Atomic { .. }
-        | Insn::LoadAcquire { .. }
-        | Insn::StoreRelease { .. } => !matches!(plan, Plan::Proved(region, _) if region != Region::Stack),
-        Insn::Alu { .. }
-        | Insn::Neg { .. }
-        | Insn::MovSx { .. }
-        | Insn::End { .. }
-        | Insn::AddrSpaceCast { .. }
-        | Insn::LoadImm64 { .. }
-        | Insn::LoadPacket { .. }
-        | Insn::Jump { .. }
-        | Insn::JumpIf { .. }
-        | Insn::MayGoto { .. }
-        | Insn::Exit => false,
-    }
+    let elsewhere = matches!(plan, Plan::Proved(region, _) if region != Region::Stack);
+    matches!(insn, Insn::Call(_)) || insn.memory().is_some() && !elsewhere
 }
 
 /// Fills the words of both bitmaps for the current frame from `xmm0`.

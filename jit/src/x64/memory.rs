@@ -5,7 +5,7 @@
 //! bitmaps; what they refuse is Rust's.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi};
-use softbpf::insn::{AtomicOp, Insn, Operand, Reg, Size, Width};
+use softbpf::insn::{AtomicOp, Operand, Reg, Size, Width};
 use softbpf::memory::{Permission, STACK_FRAME};
 
 use super::asm::{self, Cc, Forward, x64};
@@ -60,49 +60,17 @@ macro_rules! memory_operand {
 }
 
 impl Compiler<'_> {
-    /// A load, a store, or an atomic operation.
-    pub(super) fn access(&mut self, index: u32, insn: Insn) {
-        match insn {
-            Insn::Load { size, signed, dst, base, off } => {
-                self.checked(index, Need::Read, size, base, off, |compiler, address| {
-                    if signed { compiler.load_signed(size, dst, address) } else { compiler.load(size, dst, address) }
-                });
-            }
-            // The machine's loads acquire, and its stores release.
-            Insn::LoadAcquire { size, dst, base, off } => {
-                self.checked(index, Need::Read, size, base, off, |compiler, address| compiler.load(size, dst, address));
-            }
-            Insn::Store { size, base, off, src } => {
-                self.checked(index, Need::Write, size, base, off, |compiler, address| match src {
-                    Operand::Reg(src) => compiler.store(size, src, address),
-                    Operand::Imm(imm) => compiler.store_imm(size, imm, address),
-                });
-            }
-            Insn::StoreRelease { size, base, off, src } => {
-                self.checked(index, Need::Write, size, base, off, |compiler, address| {
-                    compiler.store(size, src, address);
-                });
-            }
-            Insn::Atomic { op, width, base, off, src } => {
-                let size = match width {
-                    Width::W32 => Size::W,
-                    Width::W64 => Size::DW,
-                };
-                self.atomic(index, op, width, size, (base, off), src);
-            }
-            Insn::Alu { .. }
-            | Insn::Neg { .. }
-            | Insn::MovSx { .. }
-            | Insn::End { .. }
-            | Insn::AddrSpaceCast { .. }
-            | Insn::LoadImm64 { .. }
-            | Insn::LoadPacket { .. }
-            | Insn::Jump { .. }
-            | Insn::JumpIf { .. }
-            | Insn::MayGoto { .. }
-            | Insn::Call(_)
-            | Insn::Exit => {}
-        }
+    pub(super) fn load(&mut self, index: u32, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
+        self.checked(index, Need::Read, size, base, off, |compiler, address| {
+            if signed { compiler.load_signed(size, dst, address) } else { compiler.load_plain(size, dst, address) }
+        });
+    }
+
+    pub(super) fn store(&mut self, index: u32, size: Size, (base, off): (Reg, i16), src: Operand) {
+        self.checked(index, Need::Write, size, base, off, |compiler, address| match src {
+            Operand::Reg(src) => compiler.store_register(size, src, address),
+            Operand::Imm(imm) => compiler.store_imm(size, imm, address),
+        });
     }
 
     /// The access behind its check, if it needs one.
@@ -254,7 +222,7 @@ impl Compiler<'_> {
         asm::jump_back(&mut self.asm, None, miss.access);
     }
 
-    fn load(&mut self, size: Size, dst: Reg, address: Address) {
+    fn load_plain(&mut self, size: Size, dst: Reg, address: Address) {
         let dst = host(dst);
         match size {
             Size::B => memory_operand!(self.asm, address, [movzx Rd(dst), BYTE] []),
@@ -274,7 +242,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn store(&mut self, size: Size, src: Reg, address: Address) {
+    fn store_register(&mut self, size: Size, src: Reg, address: Address) {
         let src = host(src);
         match size {
             Size::B => memory_operand!(self.asm, address, [mov] [, Rb(src)]),
@@ -299,7 +267,11 @@ impl Compiler<'_> {
     }
 
     /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
-    fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, size: Size, (base, off): (Reg, i16), src: Reg) {
+    pub(super) fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, (base, off): (Reg, i16), src: Reg) {
+        let size = match width {
+            Width::W32 => Size::W,
+            Width::W64 => Size::DW,
+        };
         self.checked(index, Need::Both, size, base, off, |compiler, address| {
             match address.index {
                 Some(SCRATCH) => {}

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use softbpf::engine::{Caller, ProgramId};
 use softbpf::errno::Errno;
 use softbpf::helpers::Stop;
-use softbpf::insn::{Callee, Insn, Reg, Size, Width};
+use softbpf::insn::{Callee, Insn, MemoryOperand};
 use softbpf::interp::{CallerFrame, MAY_GOTO_LOOPS, Suspended, access, load_packet};
 use softbpf::machine::{MAX_TAIL_CALLS, Machine};
 use softbpf::memory::{Access, FRAME_STRIDE, STACK_TOP};
@@ -23,7 +23,6 @@ use softbpf::outcome::{Trap, TrapKind};
 use super::cells::{self, Cells, Window};
 use super::code::{Compiled, Site};
 use super::engine::Jit;
-use super::glue::Need;
 use crate::blocks::SLACK;
 use crate::fault::Fault;
 
@@ -224,17 +223,18 @@ impl<'e> Environment<'e> {
     /// Moves the window of a site to the object that the address is in.
     fn move_window(&mut self, site: &Site, insn: &Insn) {
         self.cells().misses = MISSES;
-        let (Some(number), Some((need, size, base, off))) = (site.window, operand(insn)) else { return };
+        let (Some(number), Some(operand)) = (site.window, insn.memory()) else { return };
+        let MemoryOperand { size, base, off, reads, writes } = operand;
         let off = i64::from(off) as u64;
         let addr = self.cells().registers[usize::from(base.number())].wrapping_add(off);
         let memory = &self.machine().memory;
         let range = |access| memory.window(addr, access);
-        let range = match need {
-            Need::Read => range(Access::Read),
-            Need::Write => range(Access::Write),
-            Need::Both => range(Access::Read)
+        let range = match (reads, writes) {
+            (true, true) => range(Access::Read)
                 .zip(range(Access::Write))
                 .map(|(read, write)| read.start.max(write.start)..read.end.min(write.end)),
+            (_, false) => range(Access::Read),
+            (false, true) => range(Access::Write),
         };
         let Some(range) = range else { return };
         let start = u64::from(range.start).wrapping_sub(off);
@@ -328,32 +328,6 @@ impl<'e> Environment<'e> {
 /// Depth of the call whose frame has this top.
 fn depth(frame_pointer: u64) -> u32 {
     (STACK_TOP - frame_pointer as u32) / FRAME_STRIDE
-}
-
-/// What an instruction needs of which memory.
-fn operand(insn: &Insn) -> Option<(Need, Size, Reg, i16)> {
-    match *insn {
-        Insn::Load { size, base, off, .. } | Insn::LoadAcquire { size, base, off, .. } => {
-            Some((Need::Read, size, base, off))
-        }
-        Insn::Store { size, base, off, .. } | Insn::StoreRelease { size, base, off, .. } => {
-            Some((Need::Write, size, base, off))
-        }
-        Insn::Atomic { width: Width::W32, base, off, .. } => Some((Need::Both, Size::W, base, off)),
-        Insn::Atomic { width: Width::W64, base, off, .. } => Some((Need::Both, Size::DW, base, off)),
-        Insn::Alu { .. }
-        | Insn::Neg { .. }
-        | Insn::MovSx { .. }
-        | Insn::End { .. }
-        | Insn::AddrSpaceCast { .. }
-        | Insn::LoadImm64 { .. }
-        | Insn::LoadPacket { .. }
-        | Insn::Jump { .. }
-        | Insn::JumpIf { .. }
-        | Insn::MayGoto { .. }
-        | Insn::Call(_)
-        | Insn::Exit => None,
-    }
 }
 
 /// What helpers may ask of the JIT.
