@@ -18,16 +18,11 @@
 //! stack frames lie without gaps. When reading figures: rbpf's JIT checks no access, and takes programs of up to 4096
 //! bytes of machine code; solana-sbpf's obfuscates its code, as is its default.
 //!
-//! Where the linker happens to put the interpreter's loop moves it by 30%: the same code took 1.1 ns an instruction at a
-//! multiple of 64 bytes and 1.4 at 32 more, with nothing changed but this crate. So for figures, align all functions,
-//! as the first command below does; solana-sbpf's interpreter is as fast either way.
-//!
 //! `compare` takes turns ([`measure`]) and prints ratios, which hold from machine to machine better than times. The
 //! criterion benchmarks in `benches/` are for following one thing over time.
 //!
 //! ```text
-//! cargo rustc --release -p softbpf-benches --features peers,native-c --bin compare -- -C llvm-args=-align-all-functions=6
-//! target/release/compare
+//! cargo run --release -p softbpf-benches --features peers,native-c --bin compare
 //! cargo run --release -p softbpf-benches --bin compare -- cpu --only native-rust,interpreter --json
 //! cargo bench -p softbpf-benches
 //! ```

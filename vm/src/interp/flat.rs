@@ -1,8 +1,12 @@
-//! The interpreter's own form of a program: 16-byte slots, one operation each, jump targets absolute.
+//! The interpreter's own form of a program: 24-byte slots with what executes them, jump targets absolute.
 //!
 //! Made from the typed form once, when a program is first run. One slot an [`Insn`], in the same order, so that
-//! distances in slots are numbers of executed instructions and a slot's index finds its [`Insn`] again.
+//! distances in slots are numbers of executed instructions and a slot's index finds its [`Insn`] again. Which slots are
+//! executed together is for [`super::fuse`] to say.
 
+use super::exec::{Execute, PADDING, one};
+use super::ops::{self, Operation, Uses};
+use super::special;
 use crate::codec::Code;
 use crate::insn::{AluOp, AtomicOp, ByteOrder, Callee, Condition, Imm64, Insn, Operand, Size, SwapWidth, Width};
 /// A register number that cannot leave a file of sixteen.
@@ -51,50 +55,46 @@ impl From<crate::insn::Reg> for R {
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Slot {
-    pub(super) op: Op,
-    pub(super) dst: R,
-    pub(super) src: R,
-    /// Displacement of an access, or absolute index of a jump's target.
-    pub(super) off: i32,
+    /// Executes it, perhaps together with what follows it.
+    pub(super) execute: Execute,
     /// Immediate, sign-extended.
     pub(super) imm: u64,
+    /// Displacement of an access, or absolute index of a jump's target.
+    pub(super) off: i32,
+    pub(super) dst: R,
+    pub(super) src: R,
+    /// What it is by itself.
+    pub(super) op: Op,
 }
 
 macro_rules! ops {
     (
-        [$((($first:ident $($f:tt)*) ($second:ident $($s:tt)*)))*]
         alu [$($alu:ident $acode:literal $aoff:literal $asym:literal $amnemonic:literal $agroup:ident)*]
         condition [$($condition:ident $ccode:literal $csym:literal $cmnemonic:literal)*]
         atomic [$($atomic:ident $imm:literal $symbol:literal)*]
         size [$($size:ident $bits:literal $bytes:literal $ctype:ident $suffix:literal)*]
     ) => { pastey::paste! {
-        /// One arm of the interpreter: operation x width x source.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[repr(u16)]
-        pub(super) enum Op {
-            $([<$alu 32Imm>], [<$alu 32Reg>], [<$alu 64Imm>], [<$alu 64Reg>],)*
-            $([<J $condition 32Imm>], [<J $condition 32Reg>], [<J $condition 64Imm>], [<J $condition 64Reg>],)*
-            $([<Atomic $atomic 32>], [<Atomic $atomic 64>],)*
-            $([<Load $size>], [<Store $size Imm>], [<Store $size Reg>],)*
-            LoadSignedB, LoadSignedH, LoadSignedW,
-            Neg32, Neg64,
-            MovSxB32, MovSxH32, MovSxB64, MovSxH64, MovSxW64,
-            Cut16, Swap16, Swap32, Swap64,
-            LoadImm64,
-            Jump, MayGoto,
-            CallHelper, CallLocal,
-            Exit,
-            /// Left to the driver, which looks at the typed form.
-            Slow,
-            $([<$first Then $second>],)*
-        }
-
-        /// The operation that does the work of two.
-        fn pair_op(first: Op, second: Op) -> Option<Op> {
-            match (first, second) {
-                $((Op::$first, Op::$second) => Some(Op::[<$first Then $second>]),)*
-                _ => None,
-            }
+        ops! {
+            plain [
+                $([<$alu 32Imm>] [<$alu 32Reg>] [<$alu 64Imm>] [<$alu 64Reg>])*
+                $([<J $condition 32Imm>] [<J $condition 32Reg>] [<J $condition 64Imm>] [<J $condition 64Reg>])*
+                $([<Load $size>] [<Store $size Imm>] [<Store $size Reg>])*
+                LoadSignedB LoadSignedH LoadSignedW
+                Neg32 Neg64
+                MovSxB32 MovSxH32 MovSxB64 MovSxH64 MovSxW64
+                Cut16 Swap16 Swap32 Swap64
+                LoadImm64
+                Jump
+            ]
+            special [
+                $([<Atomic $atomic 32>] [<atomic_ $atomic:snake _32>] [<Atomic $atomic 64>] [<atomic_ $atomic:snake _64>])*
+                MayGoto may_goto
+                CallHelper call_helper
+                CallLocal call_local
+                Exit exit
+                Slow slow
+                NoSlot no_slot
+            ]
         }
 
         fn alu_op(op: AluOp, width: Width, src: Operand) -> Op {
@@ -141,32 +141,54 @@ macro_rules! ops {
             }
         }
     } };
-}
-macro_rules! ops_with_pairs {
-    ($($pairs:tt)*) => {
-        for_each_row! { ops [$($pairs)*] }
+
+    (plain [$($plain:ident)*] special [$($special:ident $function:ident)*]) => {
+        /// An operation by itself: operation x width x source.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u16)]
+        pub(super) enum Op {
+            $($plain,)*
+            $($special,)*
+        }
+
+        impl Op {
+            /// What executes it by itself.
+            pub(super) fn execute(self) -> Execute {
+                match self {
+                    $(Op::$plain => one::<ops::$plain>,)*
+                    $(Op::$special => special::$function,)*
+                }
+            }
+
+            /// Which of the slot's registers it reads and writes, of those that may be fused.
+            pub(super) fn uses(self) -> Uses {
+                match self {
+                    $(Op::$plain => <ops::$plain as Operation>::USES,)*
+                    $(Op::$special => Uses { result: false, dst: false, src: false },)*
+                }
+            }
+        }
     };
 }
-for_each_pair!(ops_with_pairs);
+for_each_row!(ops);
 
-/// The same program with pairs of operations fused; see [`super::pairs`].
-pub(super) fn fuse(mut slots: Vec<Slot>) -> Vec<Slot> {
-    for index in 1..slots.len() {
-        // The second is not fused yet: it still has its own operation.
-        if let Some(op) = pair_op(slots[index - 1].op, slots[index].op) {
-            slots[index - 1].op = op;
-        }
-    }
-    slots
-}
-
-/// Flattens a checked program; `resolve` gives the guest's value of a 64-bit immediate, `None` if it has none.
-pub(super) fn flatten(code: &Code, resolve: impl Fn(usize, Imm64) -> Option<u64>) -> Vec<Slot> {
-    code.iter().map(|(slot, insn)| flatten_one(code, slot, insn, &resolve)).collect()
+/// Flattens a checked program, for memory that keeps account of uninitialised bytes or does not; `resolve` gives the
+/// guest's value of a 64-bit immediate, `None` if it has none.
+pub(super) fn flatten(code: &Code, tracking: bool, resolve: impl Fn(usize, Imm64) -> Option<u64>) -> Vec<Slot> {
+    let slots = code.iter().map(|(slot, insn)| {
+        let is_store = matches!(insn, Insn::Store { .. } | Insn::StoreRelease { .. });
+        // The driver stores, and takes account of it.
+        let slot = if tracking && is_store { Slot::SLOW } else { flatten_one(code, slot, insn, &resolve) };
+        Slot { execute: slot.op.execute(), ..slot }
+    });
+    slots.chain(std::iter::repeat_n(Slot::NONE, PADDING)).collect()
 }
 
 impl Slot {
-    const SLOW: Slot = Slot { op: Op::Slow, dst: R::R0, src: R::R0, off: 0, imm: 0 };
+    /// No instruction.
+    const NONE: Slot = Slot { execute: special::no_slot, op: Op::NoSlot, dst: R::R0, src: R::R0, off: 0, imm: 0 };
+
+    const SLOW: Slot = Slot { execute: special::slow, op: Op::Slow, dst: R::R0, src: R::R0, off: 0, imm: 0 };
 
     fn operand(self, src: Operand) -> Slot {
         match src {
@@ -189,7 +211,7 @@ fn flatten_one(code: &Code, slot: usize, insn: &Insn, resolve: &impl Fn(usize, I
                 Width::W32 => Op::Neg32,
                 Width::W64 => Op::Neg64,
             };
-            Slot { op, dst: dst.into(), ..base }
+            Slot { op, dst: dst.into(), src: dst.into(), ..base }
         }
         Insn::MovSx { width, from, dst, src } => {
             let op = match (width, from) {

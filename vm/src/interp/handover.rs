@@ -3,9 +3,9 @@
 //! What is handed over is what the interpreter knows of a run; guest memory, with the stack frames that are open, is the
 //! machine's already. It does not know why the other engine stopped.
 
-use super::exec::{Frame, State};
+use super::Interpreter;
 use super::run::Run;
-use super::{Interpreter, budget};
+use super::state::{Frame, State};
 use crate::engine::ProgramId;
 use crate::machine::Machine;
 use crate::outcome::Trap;
@@ -88,20 +88,19 @@ impl Interpreter {
         run.tail_calls = tail_calls;
         let ret = run.run(machine);
         run.unwind(machine, floor);
-        let used = u64::try_from(run.state.used()).unwrap_or(0);
-        Resumed { ret, used, tail_calls: run.tail_calls, deepest: run.state.deepest }
+        Resumed { ret, used: run.state.used, tail_calls: run.tail_calls, deepest: run.state.deepest }
     }
 }
 
 impl State {
     fn of(suspended: &Suspended) -> State {
-        let mut state = State::new(suspended.program.0, budget(suspended.budget), Box::default());
+        let mut state = State::new(suspended.program.0, suspended.budget, Box::default());
         for (place, caller) in state.frames.iter_mut().zip(&suspended.callers) {
             *place = Frame::from(*caller);
             state.depth += 1;
         }
         state.pc = suspended.index;
-        state.base = budget(suspended.used) - suspended.index as i64;
+        state.used = suspended.used;
         state.deepest = state.depth;
         (state.floor, state.loops) = (suspended.floor, suspended.loops);
         state

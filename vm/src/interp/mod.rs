@@ -1,28 +1,31 @@
 //! The interpreter: modelled on the kernel's `___bpf_prog_run`, with eleven registers and a hot loop over
 //! pre-decoded slots.
 //!
-//! `flat` turns a program into slots, `pairs` says which are fused, `exec` is the hot loop, and `run` is the driver, which
+//! `flat` turns a program into slots, `ops` says what each operation does, `pairs` and `fuse` which are executed together,
+//! `exec` is the hot loop with `special` for calls and what else is not arithmetic or memory, and `run` is the driver, which
 //! does what the loop cannot: calls helpers and is called back by them, switches programs, and executes by the typed form
 //! what the loop hands back (`access`: addresses that missed the fast path, legacy packet loads; `callx`). `handover` takes
-//! over what other engines began.
-
-#[macro_use]
-mod pairs;
+//! over what other engines began. `state` is where a run stands, as all of them see it.
 
 mod access;
 mod exec;
 mod flat;
+mod fuse;
 mod handover;
+mod ops;
+mod pairs;
 mod run;
+mod special;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use access::{access, load_packet};
-pub use exec::MAY_GOTO_LOOPS;
-use exec::{Frames, Registers, State};
 use flat::Slot;
 pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
+pub use state::MAY_GOTO_LOOPS;
+use state::{Frames, Registers, State};
 
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
 use crate::machine::Machine;
@@ -39,12 +42,11 @@ pub struct Interpreter {
 }
 
 /// A program in the hot loop's form.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flat {
-    /// One operation a slot, for the careful instance.
-    single: Vec<Slot>,
-    /// The same with pairs fused.
-    fused: Vec<Slot>,
+    slots: Vec<Slot>,
+    /// It was made for memory that keeps account of uninitialised bytes.
+    tracking: bool,
 }
 
 impl Interpreter {
@@ -63,22 +65,24 @@ impl Interpreter {
 
     /// Makes the flat form of a program, if there is none yet; false for one that cannot be run.
     fn prepare(&mut self, machine: &Machine, id: ProgramId) -> bool {
-        if let Some(Some(_)) = self.flat.get(id.index()) {
+        let tracking = machine.memory.tracking();
+        if let Some(Some(flat)) = self.flat.get(id.index())
+            && flat.tracking == tracking
+        {
             return true;
         }
         let Some(program) = machine.program(id) else { return false };
         if self.flat.len() <= id.index() {
             self.flat.resize_with(id.index() + 1, || None);
         }
-        let single = flat::flatten(program.code(), |slot, value| machine.imm64(id, slot, value));
-        self.flat[id.index()] = Some(Flat { fused: flat::fuse(single.clone()), single });
+        let slots = flat::flatten(program.code(), tracking, |slot, value| machine.imm64(id, slot, value));
+        self.flat[id.index()] = Some(Flat { slots: fuse::fuse(slots), tracking });
         true
     }
 
     /// The flat form of a program that has been prepared.
-    fn flat(&self, program: u32) -> &Flat {
-        const NOTHING: &Flat = &Flat { single: Vec::new(), fused: Vec::new() };
-        self.flat.get(program as usize).and_then(Option::as_ref).unwrap_or(NOTHING)
+    fn flat(&self, program: u32) -> &[Slot] {
+        self.flat.get(program as usize).and_then(Option::as_ref).map_or(&[], |flat| &flat.slots)
     }
 
     /// A run of a program that has been prepared, before its first instruction.
@@ -86,7 +90,7 @@ impl Interpreter {
         &'r mut self,
         machine: &mut Machine,
         entry: &Entry,
-        budget: i64,
+        budget: u64,
         hook: Option<StepHook<'h>>,
     ) -> Run<'r, 'h> {
         let mut regs: Registers = [0; 16];
@@ -109,17 +113,12 @@ impl Engine for Interpreter {
             let trap = machine.trap(kind, entry.program, 0, [0; 11], std::iter::empty());
             return Finish { ret: Err(trap), instructions: 0 };
         }
-        let mut run = self.start(machine, &entry, budget(entry.budget), hook);
+        let mut run = self.start(machine, &entry, entry.budget, hook);
         let ret = run.run(machine);
-        let instructions = u64::try_from(run.state.used()).unwrap_or(0);
+        let instructions = run.state.used;
         machine.leave_frames(run.state.depth, run.state.deepest);
         let frames = run.state.frames;
         self.frames = Some(frames);
         Finish { ret, instructions }
     }
-}
-
-/// A number of instructions as the hot loop counts them.
-fn budget(instructions: u64) -> i64 {
-    i64::try_from(instructions).unwrap_or(i64::MAX / 2)
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Interpreter;
-use super::exec::{self, Leave, MAY_GOTO_LOOPS, Registers, State};
+use super::exec;
+use super::state::{Leave, MAY_GOTO_LOOPS, Registers, State};
 use crate::engine::{Caller, ProgramId, Step, StepHook};
 use crate::errno::Errno;
 use crate::helpers::Stop;
@@ -53,22 +54,17 @@ impl<'r, 'h> Run<'r, 'h> {
 
     /// Runs until the function at the floor returns; its `r0`.
     pub(super) fn run(&mut self, machine: &mut Machine) -> Result<u64, Box<Trap>> {
-        let mut careful = self.hook.is_some();
         loop {
-            careful |= machine.memory.view().tracking();
-            // Instructions that cannot be told apart by distance any more are counted one by one.
-            let length = self.interpreter.flat(self.state.program).single.len() as i64;
-            careful |= self.state.used().saturating_add(length) > self.state.budget;
-            match self.exec(machine, careful) {
+            match self.exec(machine) {
                 Leave::Done => return Ok(self.regs[0]),
                 Leave::Return => {}
-                Leave::Careful => careful = true,
-                Leave::OutOfFuel => {
+                Leave::Pause if self.state.used < self.state.budget => {}
+                Leave::Pause => {
                     #[cfg(test)]
                     if let Some(budget) = self.handed_over_with.take() {
                         return self.hand_over(machine, budget);
                     }
-                    let kind = TrapKind::OutOfFuel { budget: self.state.budget.unsigned_abs() };
+                    let kind = TrapKind::OutOfFuel { budget: self.state.budget };
                     return Err(self.trap(machine, kind, self.state.pc));
                 }
                 Leave::NoSlot => {
@@ -87,25 +83,22 @@ impl<'r, 'h> Run<'r, 'h> {
         }
     }
 
-    fn exec(&mut self, machine: &mut Machine, careful: bool) -> Leave {
-        let (regs, state) = (&mut self.regs, &mut self.state);
-        let flat = self.interpreter.flat(state.program);
-        if !careful {
-            return exec::exec::<false>(&flat.fused, regs, state, machine.memory.view(), &mut None);
+    fn exec(&mut self, machine: &mut Machine) -> Leave {
+        let mut most = u64::MAX;
+        if self.hook.is_some() && self.state.used < self.state.budget {
+            self.call_hook(machine);
+            most = 1;
         }
-        let program = ProgramId(state.program);
-        let mut on_step;
-        let mut hook: Option<exec::Hook<'_>> = None;
-        let code = machine.program(program).map(Arc::clone);
-        if let (Some(callback), Some(code)) = (&mut self.hook, code) {
-            on_step = move |index: usize, regs: &Registers, depth: u32| {
-                if let (Some(insn), Some(slot)) = (code.code().insns().get(index), code.code().slot_of(index)) {
-                    callback(&Step { program, slot, insn, registers: &regs[..11], depth });
-                }
-            };
-            hook = Some(&mut on_step);
+        let code = self.interpreter.flat(self.state.program);
+        exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), most)
+    }
+
+    fn call_hook(&mut self, machine: &Machine) {
+        let (program, index) = (ProgramId(self.state.program), self.state.pc);
+        let Some(code) = machine.program(program).map(|program| program.code()) else { return };
+        if let (Some(hook), Some(insn), Some(slot)) = (&mut self.hook, code.insns().get(index), code.slot_of(index)) {
+            hook(&Step { program, slot, insn, registers: &self.regs[..11], depth: self.state.depth });
         }
-        exec::exec::<true>(&flat.single, regs, state, machine.memory.view(), &mut hook)
     }
 
     /// Goes on in another program.
@@ -115,12 +108,6 @@ impl<'r, 'h> Run<'r, 'h> {
         }
         self.state.program = program.0;
         Ok(())
-    }
-
-    /// Goes on at the instruction with this index, of whichever program; what was executed stays counted.
-    fn go_to(&mut self, index: usize) {
-        self.state.base += self.state.pc as i64 - index as i64;
-        self.state.pc = index;
     }
 
     fn program<'m>(&self, machine: &'m Machine) -> Option<&'m Arc<Program>> {
@@ -168,7 +155,7 @@ impl<'r, 'h> Run<'r, 'h> {
         }
         self.switch(machine, program)?;
         self.tail_calls += 1;
-        self.go_to(0);
+        self.state.pc = 0;
         self.state.loops = MAY_GOTO_LOOPS;
         let context = self.regs[1];
         let frame_pointer = self.regs[10];
@@ -247,7 +234,7 @@ impl<'r, 'h> Run<'r, 'h> {
     fn return_early(&mut self, machine: &mut Machine, r0: u64) -> bool {
         self.regs[0] = r0;
         let Some(frame) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return false };
-        self.go_to(frame.ret as usize);
+        self.state.pc = frame.ret as usize;
         self.state.program = frame.program;
         true
     }
@@ -274,7 +261,7 @@ impl<'r, 'h> Run<'r, 'h> {
                 return Err(self.trap_here(machine, TrapKind::TooDeep));
             };
             self.state.call(&mut self.regs, self.state.pc, top);
-            self.go_to(index);
+            self.state.pc = index;
             return Ok(());
         }
         match i32::try_from(target) {
@@ -305,7 +292,7 @@ impl Caller for Run<'_, '_> {
         let regs = self.regs;
         self.state.call(&mut self.regs, pc, top);
         self.state.floor = self.state.depth;
-        self.go_to(index);
+        self.state.pc = index;
         self.regs = [0; 16];
         self.regs[1..6].copy_from_slice(&args);
         self.regs[10] = top;
@@ -313,7 +300,7 @@ impl Caller for Run<'_, '_> {
         let result = self.run(machine);
 
         self.unwind(machine, depth);
-        self.go_to(pc);
+        self.state.pc = pc;
         self.regs = regs;
         (self.state.floor, self.state.loops) = (floor, loops);
         self.state.program = program;

@@ -1,7 +1,7 @@
 //! A run that changes hands between any two instructions comes to the same.
 
-use super::exec::Frame;
-use super::{CallerFrame, Interpreter, Run, Suspended, budget};
+use super::state::Frame;
+use super::{CallerFrame, Interpreter, Run, Suspended};
 use crate::context::{Bytes, Context, Packet};
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
 use crate::helpers::{Call, Stop};
@@ -25,10 +25,10 @@ impl Engine for Relay {
     fn run(&mut self, machine: &mut Machine, entry: Entry, _: Option<StepHook<'_>>) -> Finish {
         let mut interpreter = Interpreter::new();
         assert!(interpreter.prepare(machine, entry.program));
-        let mut run = interpreter.start(machine, &entry, budget(self.cut), None);
+        let mut run = interpreter.start(machine, &entry, self.cut, None);
         run.handed_over_with = Some(entry.budget);
         let ret = run.run(machine);
-        let instructions = run.state.used() as u64;
+        let instructions = run.state.used;
         machine.leave_frames(run.state.depth, run.state.deepest);
         Finish { ret, instructions }
     }
@@ -45,13 +45,13 @@ impl Run<'_, '_> {
             callers: frames.iter().copied().map(CallerFrame::from).collect(),
             floor: self.state.floor,
             loops: self.state.loops,
-            used: self.state.used() as u64,
+            used: self.state.used,
             budget,
             tail_calls: self.tail_calls,
         };
         let resumed = Interpreter::new().resume(machine, suspended);
-        self.state.base = resumed.used as i64 - self.state.pc as i64;
-        self.state.budget = super::budget(budget);
+        self.state.used = resumed.used;
+        self.state.budget = budget;
         self.state.deepest = self.state.deepest.max(resumed.deepest);
         self.state.depth = self.state.floor;
         self.tail_calls = resumed.tail_calls;
@@ -65,6 +65,9 @@ impl From<Frame> for CallerFrame {
         CallerFrame { program: ProgramId(program), ret: ret as usize, saved, frame_pointer, loops }
     }
 }
+
+/// Bytes of stack that are more than enough for a run, also where no call is a jump.
+const STACK: usize = 512 << 10;
 
 /// A helper that nothing implements, for a mock that calls back.
 const HELPER: &str = "find_vma";
@@ -182,4 +185,18 @@ fn the_end_of_the_budget() {
 fn packet_loads_that_return_early() {
     let text = "r6 = r1\n call f\n r0 += 1\n exit\n f: r0 = *(u8 *)skb[2]\n r0 = *(u8 *)skb[100]\n r0 = 50\n exit";
     assert_equal_at_every_cut(&object(text, "exit"), 1000, &Packet::new([7; 20]));
+}
+
+#[test]
+fn a_run_needs_little_stack() {
+    let straight = format!("{}exit", "r0 += 1\n".repeat(10_000));
+    let round = "r1 = 0\n again: r1 += 1\n r0 += 1\n if r1 < 100000 goto again\n exit";
+    let rounds =
+        "r1 = 0\n again: goto next\n next: r1 += 1\n call f\n if r1 < 10000 goto again\n exit\n f: r0 += 1\n exit";
+    for text in [&straight, round, rounds] {
+        let object = Object::from_text(text, ProgramType::Unspec).expect("a program");
+        let run = move || Machine::load(&object).expect("a machine").run(MAIN, ()).expect("a run").ret;
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(run).expect("a thread");
+        assert!(thread.join().expect("it ends").is_ok_and(|r0| r0 >= 10_000));
+    }
 }

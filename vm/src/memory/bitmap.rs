@@ -4,8 +4,6 @@
 
 use memmap2::MmapMut;
 
-use super::view::Word;
-
 /// Bits kept behind the last byte, always clear, so that a whole-word test needs no second bounds check.
 const PADDING_BYTES: usize = 16;
 
@@ -23,8 +21,8 @@ impl Bitmap {
     }
 
     /// All bits, for a view.
-    pub(super) fn words(&mut self) -> &mut [Word] {
-        self.bits.as_chunks_mut().0
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bits
     }
 
     /// Whether all of the `len` bytes at `addr` have their bit set; the caller has bounded both to the arena.

@@ -233,6 +233,11 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether uninitialised bytes are tracked.
+    pub(crate) fn tracking(&self) -> bool {
+        self.granted.is_some()
+    }
+
     /// Frames are closed by their other bits; in this map they only wait to be written.
     fn grant_frames(&mut self) {
         let Some(granted) = &mut self.granted else { return };
@@ -506,8 +511,8 @@ impl Memory {
     pub fn view(&mut self) -> View<'_> {
         View {
             arena: &mut self.arena,
-            readable: self.readable.words(),
-            writable: self.writable.words(),
+            readable: self.readable.bytes(),
+            writable: self.writable.bytes(),
             tracking: self.granted.is_some(),
         }
     }

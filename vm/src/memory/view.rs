@@ -1,12 +1,12 @@
 //! Guest memory as an engine's hot loop holds it: three slices, nothing else.
 //!
-//! An access that misses here is not yet a fault: [`super::Memory`] may know of a far object, keep account of
-//! uninitialised bytes, or see that all is well with an unaligned one.
+//! An access that misses here is not yet a fault: [`super::Memory`] may know of a far object, or keep account of
+//! uninitialised bytes.
 
 use super::{FRAME_STRIDE, MAX_FRAMES, STACK_FRAME, STACK_TOP};
 
-/// Words of bitmap that cover one stack frame.
-const FRAME_WORDS: usize = STACK_FRAME as usize / 64;
+/// Bytes of bitmap that cover one stack frame.
+const FRAME_BITS: usize = STACK_FRAME as usize / 8;
 
 /// 64 bits of a bitmap, for 64 bytes of the arena.
 pub type Word = [u8; 8];
@@ -15,27 +15,28 @@ pub type Word = [u8; 8];
 #[derive(Debug)]
 pub struct View<'m> {
     pub(super) arena: &'m mut [u8],
-    pub(super) readable: &'m mut [Word],
-    pub(super) writable: &'m mut [Word],
+    pub(super) readable: &'m mut [u8],
+    pub(super) writable: &'m mut [u8],
     /// Uninitialised bytes are tracked.
     pub(super) tracking: bool,
 }
 
-/// Whether all of the `N <= 8` bytes at `addr` have their bit set, as far as one word tells: false outside the arena,
-/// and false where the bytes lie in two words (which aligned accesses never do).
+/// Whether all of the `N <= 8` bytes at `addr` have their bit set; false outside the arena.
 #[inline(always)]
-fn covers<const N: usize>(bits: &[Word], addr: u64) -> bool {
+fn covers<const N: usize>(bits: &[u8], addr: u64) -> bool {
     const { assert!(N >= 1 && N <= 8) };
-    let Some(word) = bits.get((addr >> 6) as usize) else { return false };
-    let mask = (1_u64 << N) - 1;
-    u64::from_le_bytes(*word) >> (addr & 63) & mask == mask
+    // Fifteen bits from a byte boundary on hold eight from any.
+    let byte = (addr >> 3) as usize;
+    let Some(two) = bits.get(byte..byte + 2).and_then(<[u8]>::first_chunk) else { return false };
+    let mask = (1_u32 << N) - 1;
+    u32::from(u16::from_le_bytes(*two)) >> (addr & 7) & mask == mask
 }
 
 impl View<'_> {
     /// The arena, and the bitmaps of what may be read and written: for engines that make their own accesses, by the
     /// rules of [`View::load`] and [`View::store`].
     pub fn parts(&mut self) -> (&mut [u8], &mut [Word], &mut [Word]) {
-        (self.arena, self.readable, self.writable)
+        (self.arena, self.readable.as_chunks_mut().0, self.writable.as_chunks_mut().0)
     }
 
     /// Whether the arena covers all addresses below 2^32, so that no access below can leave it.
@@ -100,12 +101,12 @@ impl View<'_> {
 
     #[inline(always)]
     fn set_frame(&mut self, frame: u32, readable: u8, writable: u8) {
-        let first = (super::frame_base(frame) / 64) as usize;
-        if let Some(bits) = self.readable.get_mut(first..first + FRAME_WORDS) {
-            bits.fill([readable; 8]);
+        let first = (super::frame_base(frame) / 8) as usize;
+        if let Some(bits) = self.readable.get_mut(first..first + FRAME_BITS) {
+            bits.fill(readable);
         }
-        if let Some(bits) = self.writable.get_mut(first..first + FRAME_WORDS) {
-            bits.fill([writable; 8]);
+        if let Some(bits) = self.writable.get_mut(first..first + FRAME_BITS) {
+            bits.fill(writable);
         }
     }
 }
