@@ -199,6 +199,7 @@ impl Machine {
     }
 
     /// Closes the stack frames of a run that ended `depth` calls deep, having been `deepest` deep at most.
+    #[inline]
     pub fn leave_frames(&mut self, depth: u32, deepest: u32) {
         for frame in 0..=depth {
             self.memory.view().pop_frame(frame);

@@ -28,6 +28,7 @@ struct Running<'m> {
 }
 
 impl Running<'_> {
+    #[inline]
     fn run(&mut self, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
         self.under_way = true;
         let finish = match &mut self.engine {
@@ -92,17 +93,24 @@ impl Machine {
     /// As [`Machine::run`].
     pub fn repeat(&mut self, program: &str, context: impl Context, times: u64) -> Result<Repeated, RunError> {
         let program = self.find_program(program)?;
-        let (mut running, entry) = self.start(program, &context)?;
-        let mut repeated = Repeated { ret: Ok(0), runs: 0, instructions: 0 };
-        while repeated.ret.is_ok() && (repeated.runs < times || repeated.runs == 0) {
+        self.repeat_with(program, &context, times)
+    }
+
+    fn repeat_with(&mut self, program: ProgramId, context: &dyn Context, times: u64) -> Result<Repeated, RunError> {
+        let (mut running, entry) = self.start(program, context)?;
+        let (mut runs, mut instructions) = (0, 0_u64);
+        let ret = loop {
             running.machine.forget_run();
             let finish = running.run(entry, None);
-            repeated.runs += 1;
-            repeated.instructions = repeated.instructions.saturating_add(finish.instructions);
-            repeated.ret = running.machine.finish(program, finish.ret);
-        }
+            runs += 1;
+            instructions = instructions.saturating_add(finish.instructions);
+            match running.machine.finish(program, finish.ret) {
+                Ok(_) if runs < times => {}
+                ret => break ret,
+            }
+        };
         running.machine.forget_run();
-        Ok(repeated)
+        Ok(Repeated { ret, runs, instructions })
     }
 
     fn run_with(
@@ -154,16 +162,29 @@ impl Machine {
     }
 
     /// Starts to count anew what a run may have only so much of, and drops what the last one sent out.
+    #[inline]
     pub(super) fn forget_run(&mut self) {
-        self.events.clear();
-        self.printk.clear();
+        if !self.events.is_empty() || !self.printk.is_empty() {
+            self.forget_output();
+        }
         self.printk_bytes = 0;
         self.event_bytes = 0;
         self.helper_bytes.set(0);
     }
 
+    #[cold]
+    fn forget_output(&mut self) {
+        self.events.clear();
+        self.printk.clear();
+    }
+
     /// What a run came to, once what it held is let go of.
+    #[inline]
     fn finish(&mut self, program: ProgramId, ret: Result<u64, Box<Trap>>) -> Result<u64, Box<Trap>> {
+        if self.holding_maps.is_empty() { ret } else { self.let_go(program, ret) }
+    }
+
+    fn let_go(&mut self, program: ProgramId, ret: Result<u64, Box<Trap>>) -> Result<u64, Box<Trap>> {
         match (ret, self.end_run()) {
             (Ok(_), Some(map)) => Err(self.trap_at_end(program, TrapKind::UnreleasedRecord { map })),
             (ret, _) => ret,

@@ -500,6 +500,7 @@ impl Memory {
     // Stack frames.
 
     /// Zeroes the first `frames` stack frames, so that no run sees what another left.
+    #[inline]
     pub(crate) fn zero_frames(&mut self, frames: u32) {
         for frame in 0..frames.min(MAX_FRAMES) {
             self.zero_frame(frame);
@@ -635,6 +636,7 @@ impl Memory {
     }
 
     /// Zeroes bytes of an object.
+    #[inline]
     pub(crate) fn zero(&mut self, addr: u32, len: u32) {
         if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + len as usize) {
             place.fill(0);
