@@ -46,6 +46,7 @@ pub(super) type Execute =
     for<'c> fn(regs: &mut Registers, core: &mut Core<'c>, slot: &'c Slot, next: Next<'c>, origin: usize) -> Leave;
 
 /// Runs until the driver is needed, or for `most` instructions.
+#[inline(always)]
 pub(super) fn exec(code: &[Slot], regs: &mut Registers, state: &mut State, view: View<'_>, most: u64) -> Leave {
     let end = state.budget.min(state.used.saturating_add(most));
     let mut core = Core { code, view, state, limit: 0 };

@@ -82,9 +82,8 @@ impl Interpreter {
             // They ran before, so that they can be run.
             self.prepare(machine, caller.program);
         }
-        let mut regs = [0; 16];
-        regs[..11].copy_from_slice(&suspended.registers);
-        let mut run = Run::new(self, regs, State::of(&suspended), None);
+        let mut run = Run::new(self, State::of(&suspended), None);
+        run.regs[..11].copy_from_slice(&suspended.registers);
         run.tail_calls = tail_calls;
         let ret = run.run(machine);
         run.unwind(machine, floor);

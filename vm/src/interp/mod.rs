@@ -25,7 +25,7 @@ use flat::Slot;
 pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
 pub use state::MAY_GOTO_LOOPS;
-use state::{Frames, Registers, State};
+use state::{Frames, State};
 
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
 use crate::machine::Machine;
@@ -56,6 +56,7 @@ impl Interpreter {
     }
 
     /// Forgets the programs of another machine, or of another object in this one.
+    #[inline]
     fn check_machine(&mut self, machine: &Machine) {
         if self.load_id != machine.load_id() {
             self.flat.clear();
@@ -64,13 +65,17 @@ impl Interpreter {
     }
 
     /// Makes the flat form of a program, if there is none yet; false for one that cannot be run.
+    #[inline]
     fn prepare(&mut self, machine: &Machine, id: ProgramId) -> bool {
         let tracking = machine.memory.tracking();
-        if let Some(Some(flat)) = self.flat.get(id.index())
-            && flat.tracking == tracking
-        {
-            return true;
+        match self.flat.get(id.index()) {
+            Some(Some(flat)) if flat.tracking == tracking => true,
+            _ => self.flatten(machine, id, tracking),
         }
+    }
+
+    #[cold]
+    fn flatten(&mut self, machine: &Machine, id: ProgramId, tracking: bool) -> bool {
         let Some(program) = machine.program(id) else { return false };
         if self.flat.len() <= id.index() {
             self.flat.resize_with(id.index() + 1, || None);
@@ -81,11 +86,13 @@ impl Interpreter {
     }
 
     /// The flat form of a program that has been prepared.
+    #[inline]
     fn flat(&self, program: u32) -> &[Slot] {
         self.flat.get(program as usize).and_then(Option::as_ref).map_or(&[], |flat| &flat.slots)
     }
 
     /// A run of a program that has been prepared, before its first instruction.
+    #[inline(always)]
     fn start<'r, 'h>(
         &'r mut self,
         machine: &mut Machine,
@@ -93,11 +100,11 @@ impl Interpreter {
         budget: u64,
         hook: Option<StepHook<'h>>,
     ) -> Run<'r, 'h> {
-        let mut regs: Registers = [0; 16];
-        regs[1..3].copy_from_slice(&entry.args);
-        regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
         let state = State::new(entry.program.0, budget, self.frames.take().unwrap_or_default());
-        Run::new(self, regs, state, hook)
+        let mut run = Run::new(self, state, hook);
+        [run.regs[1], run.regs[2]] = entry.args;
+        run.regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
+        run
     }
 }
 
@@ -109,9 +116,7 @@ impl Engine for Interpreter {
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
         self.check_machine(machine);
         if !self.prepare(machine, entry.program) {
-            let kind = machine.bad_program(entry.program);
-            let trap = machine.trap(kind, entry.program, 0, [0; 11], std::iter::empty());
-            return Finish { ret: Err(trap), instructions: 0 };
+            return cannot_run(machine, entry.program);
         }
         let mut run = self.start(machine, &entry, entry.budget, hook);
         let ret = run.run(machine);
@@ -121,4 +126,10 @@ impl Engine for Interpreter {
         self.frames = Some(frames);
         Finish { ret, instructions }
     }
+}
+
+#[cold]
+fn cannot_run(machine: &Machine, program: ProgramId) -> Finish {
+    let trap = machine.trap(machine.bad_program(program), program, 0, [0; 11], std::iter::empty());
+    Finish { ret: Err(trap), instructions: 0 }
 }

@@ -34,16 +34,12 @@ enum Next {
 }
 
 impl<'r, 'h> Run<'r, 'h> {
-    /// A run that stands at `state`.
-    pub(super) fn new(
-        interpreter: &'r mut Interpreter,
-        regs: Registers,
-        state: State,
-        hook: Option<StepHook<'h>>,
-    ) -> Run<'r, 'h> {
+    /// A run that stands at `state`, all registers 0.
+    #[inline(always)]
+    pub(super) fn new(interpreter: &'r mut Interpreter, state: State, hook: Option<StepHook<'h>>) -> Run<'r, 'h> {
         Run {
             interpreter,
-            regs,
+            regs: [0; 16],
             state,
             hook,
             tail_calls: 0,
@@ -83,6 +79,7 @@ impl<'r, 'h> Run<'r, 'h> {
         }
     }
 
+    #[inline(always)]
     fn exec(&mut self, machine: &mut Machine) -> Leave {
         let mut most = u64::MAX;
         if self.hook.is_some() && self.state.used < self.state.budget {
@@ -93,6 +90,7 @@ impl<'r, 'h> Run<'r, 'h> {
         exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), most)
     }
 
+    #[cold]
     fn call_hook(&mut self, machine: &Machine) {
         let (program, index) = (ProgramId(self.state.program), self.state.pc);
         let Some(code) = machine.program(program).map(|program| program.code()) else { return };

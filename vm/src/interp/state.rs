@@ -53,6 +53,7 @@ pub(super) struct State {
 
 impl State {
     /// Before the first instruction of a run.
+    #[inline(always)]
     pub(super) fn new(program: u32, budget: u64, frames: Box<Frames>) -> State {
         let loops = MAY_GOTO_LOOPS;
         State { program, pc: 0, used: 0, frames, depth: 0, floor: 0, deepest: 0, loops, budget }
