@@ -105,6 +105,7 @@ struct Slot {
 }
 
 impl Slot {
+    #[inline(always)]
     fn from_bytes(bytes: &[u8; SLOT_BYTES]) -> Slot {
         Slot {
             opcode: bytes[0],
@@ -141,6 +142,7 @@ impl Slot {
     }
 
     /// Size of a load or store.
+    #[inline(always)]
     fn size(self) -> Size {
         // The rows cover all four values of the two bits.
         Size::from_bits(self.opcode & 0x18).unwrap_or(Size::B)
@@ -150,6 +152,7 @@ impl Slot {
         DecodeErrorKind::UnknownOpcode(self.opcode)
     }
 
+    #[inline(always)]
     fn value(self, field: Field) -> i64 {
         match field {
             Field::Opcode => self.opcode.into(),
@@ -160,6 +163,7 @@ impl Slot {
         }
     }
 
+    #[inline(always)]
     fn reserved(self, fields: &[Field]) -> Result<(), DecodeErrorKind> {
         match fields.iter().find(|&&field| self.value(field) != 0) {
             Some(&field) => Err(DecodeErrorKind::Reserved { field, value: self.value(field) }),
@@ -171,15 +175,18 @@ impl Slot {
         DecodeErrorKind::BadSelector { opcode: self.opcode, field, value: self.value(field) }
     }
 
+    #[inline(always)]
     fn dst(self) -> Result<Reg, DecodeErrorKind> {
         Reg::new(self.dst).ok_or(DecodeErrorKind::BadRegister { field: Field::Dst, number: self.dst })
     }
 
+    #[inline(always)]
     fn src(self) -> Result<Reg, DecodeErrorKind> {
         Reg::new(self.src).ok_or(DecodeErrorKind::BadRegister { field: Field::Src, number: self.src })
     }
 
     /// Register or immediate by the source bit; the one not used must be 0.
+    #[inline(always)]
     fn operand(self) -> Result<Operand, DecodeErrorKind> {
         if self.source() == source::X {
             self.reserved(&[Field::Imm])?;
@@ -195,6 +202,7 @@ impl Slot {
 ///
 /// # Errors
 /// The bytes are not an instruction, or end inside one.
+#[inline]
 pub fn decode_one(bytes: &[u8]) -> Result<Insn, DecodeErrorKind> {
     let Some(first) = bytes.first_chunk() else {
         return Err(DecodeErrorKind::CutSlot { bytes: bytes.len() });
@@ -212,6 +220,7 @@ pub fn decode_one(bytes: &[u8]) -> Result<Insn, DecodeErrorKind> {
     }
 }
 
+#[inline(always)]
 fn decode_alu(slot: Slot, width: Width) -> Result<Insn, DecodeErrorKind> {
     match slot.operation() {
         op::NEG if slot.source() == source::K => {
@@ -261,6 +270,7 @@ fn decode_mov_variant(slot: Slot, width: Width) -> Result<Insn, DecodeErrorKind>
     Ok(Insn::MovSx { width, from, dst: slot.dst()?, src: slot.src()? })
 }
 
+#[inline(always)]
 fn decode_jmp(slot: Slot, width: Width) -> Result<Insn, DecodeErrorKind> {
     let long = width == Width::W32;
     match (slot.operation(), slot.source()) {
@@ -353,6 +363,7 @@ fn decode_wide_load(slot: Slot, rest: &[u8]) -> Result<Insn, DecodeErrorKind> {
     Ok(Insn::LoadImm64 { dst, value })
 }
 
+#[inline(always)]
 fn decode_ldx(slot: Slot) -> Result<Insn, DecodeErrorKind> {
     let size = slot.size();
     let signed = match slot.mode() {
@@ -364,6 +375,7 @@ fn decode_ldx(slot: Slot) -> Result<Insn, DecodeErrorKind> {
     Ok(Insn::Load { size, signed, dst: slot.dst()?, base: slot.src()?, off: slot.off })
 }
 
+#[inline(always)]
 fn decode_st(slot: Slot) -> Result<Insn, DecodeErrorKind> {
     if slot.mode() != mode::MEM {
         return Err(slot.unknown());
@@ -372,6 +384,7 @@ fn decode_st(slot: Slot) -> Result<Insn, DecodeErrorKind> {
     Ok(Insn::Store { size: slot.size(), base: slot.dst()?, off: slot.off, src: Operand::Imm(slot.imm) })
 }
 
+#[inline(always)]
 fn decode_stx(slot: Slot) -> Result<Insn, DecodeErrorKind> {
     let (size, off) = (slot.size(), slot.off);
     match slot.mode() {
@@ -441,11 +454,48 @@ fn operand_bits(operand: Operand) -> (u8, u8, i32) {
     }
 }
 
+/// Whether the instruction has an encoding.
+///
+/// # Errors
+/// As [`encode_one`].
+pub fn check_one(insn: &Insn) -> Result<(), EncodeErrorKind> {
+    match *insn {
+        Insn::MovSx { width: Width::W32, from: from @ Size::W, .. }
+        | Insn::MovSx { width: Width::W32, from: from @ Size::DW, .. } => {
+            Err(EncodeErrorKind::SignExtension { from, to: Width::W32 })
+        }
+        Insn::MovSx { width: Width::W64, from: from @ Size::DW, .. }
+        | Insn::Load { size: from @ Size::DW, signed: true, .. } => {
+            Err(EncodeErrorKind::SignExtension { from, to: Width::W64 })
+        }
+        Insn::LoadPacket { size: Size::DW, .. } => Err(EncodeErrorKind::WidePacketLoad),
+        Insn::Jump { off, long: false } if i16::try_from(off).is_err() => Err(EncodeErrorKind::FarJump(off)),
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::MovSx { .. }
+        | Insn::End { .. }
+        | Insn::AddrSpaceCast { .. }
+        | Insn::LoadImm64 { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::LoadPacket { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Call(_)
+        | Insn::Exit => Ok(()),
+    }
+}
+
 /// Encodes one instruction.
 ///
 /// # Errors
 /// The value is one that no bytes decode to.
 pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
+    check_one(insn)?;
     let slot = match *insn {
         Insn::Alu { op, width, dst, src } => {
             let (code, off) = op.bits();
@@ -456,16 +506,8 @@ pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
             Slot { opcode: op::NEG << 4 | alu_class(width), dst: dst.number(), ..Slot::default() }
         }
         Insn::MovSx { width, from, dst, src } => {
-            let off = match (from, width) {
-                (Size::B, _) => 8,
-                (Size::H, _) => 16,
-                (Size::W, Width::W64) => 32,
-                (Size::W, Width::W32) | (Size::DW, _) => {
-                    return Err(EncodeErrorKind::SignExtension { from, to: width });
-                }
-            };
             let opcode = op::MOV << 4 | source::X | alu_class(width);
-            Slot { opcode, dst: dst.number(), src: src.number(), off, imm: 0 }
+            Slot { opcode, dst: dst.number(), src: src.number(), off: 8 * from.bytes() as i16, imm: 0 }
         }
         Insn::End { order, width, dst } => {
             let (class, bit) = order.bits();
@@ -480,9 +522,6 @@ pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
         },
         Insn::LoadImm64 { dst, value } => return Ok(encode_wide_load(dst, value)),
         Insn::Load { size, signed, dst, base, off } => {
-            if signed && size == Size::DW {
-                return Err(EncodeErrorKind::SignExtension { from: size, to: Width::W64 });
-            }
             let mode = if signed { mode::MEMSX } else { mode::MEM };
             let opcode = mode | size.bits() | class::LDX;
             Slot { opcode, dst: dst.number(), src: base.number(), off, imm: 0 }
@@ -499,9 +538,6 @@ pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
         Insn::LoadAcquire { size, dst, base, off } => atomic_slot(size, dst, base, off, ordered::LOAD_ACQUIRE),
         Insn::StoreRelease { size, base, off, src } => atomic_slot(size, base, src, off, ordered::STORE_RELEASE),
         Insn::LoadPacket { size, offset } => {
-            if size == Size::DW {
-                return Err(EncodeErrorKind::WidePacketLoad);
-            }
             let (mode, src, imm) = match offset {
                 PacketOffset::Abs(imm) => (mode::ABS, 0, imm),
                 PacketOffset::Ind(reg, imm) => (mode::IND, reg.number(), imm),
@@ -510,8 +546,7 @@ pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
         }
         Insn::Jump { off, long: true } => Slot { opcode: op::JA << 4 | class::JMP32, imm: off, ..Slot::default() },
         Insn::Jump { off, long: false } => {
-            let off = i16::try_from(off).map_err(|_| EncodeErrorKind::FarJump(off))?;
-            Slot { opcode: op::JA << 4 | class::JMP, off, ..Slot::default() }
+            Slot { opcode: op::JA << 4 | class::JMP, off: off as i16, ..Slot::default() }
         }
         Insn::JumpIf { condition, width, dst, src, off } => {
             let class = match width {
@@ -579,14 +614,18 @@ impl Code {
     /// # Errors
     /// The first slot that is not an instruction, and why.
     pub fn decode(bytes: &[u8]) -> Result<Code, DecodeError> {
-        let mut code = Code { insns: Vec::with_capacity(bytes.len() / SLOT_BYTES), slots: Vec::new() };
-        let mut slot = 0;
-        while slot * SLOT_BYTES < bytes.len() {
-            let insn = decode_one(&bytes[slot * SLOT_BYTES..]).map_err(|kind| DecodeError { slot, kind })?;
-            slot += insn.slots();
+        let slots = bytes.len() / SLOT_BYTES;
+        let mut code = Code { insns: Vec::with_capacity(slots), slots: Vec::with_capacity(slots + 1) };
+        let (mut slot, mut rest) = (0, bytes);
+        while !rest.is_empty() {
+            let insn = decode_one(rest).map_err(|kind| DecodeError { slot, kind })?;
             code.insns.push(insn);
+            code.slots.push(slot as u32);
+            slot += insn.slots();
+            rest = &rest[insn.slots() * SLOT_BYTES..];
         }
-        Ok(Code::from(code.insns))
+        code.slots.push(slot as u32);
+        Ok(code)
     }
 
     /// Encodes to bytes, the inverse of [`Code::decode`].

@@ -119,8 +119,7 @@ macro_rules! alu_ops {
             }
 
             pub(crate) fn from_bits(code: u8, off: i16) -> Option<AluOp> {
-                $(if code == $code && off == $off { return Some(AluOp::$name) })*
-                None
+                match (code, off) { $(($code, $off) => Some(AluOp::$name),)* _ => None }
             }
 
             fn group(self) -> AluGroup {

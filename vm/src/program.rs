@@ -268,7 +268,7 @@ impl Program {
         let name = &info.name;
         check::check_with(&code, rules).map_err(|source| ProgramError::Check { name: name.clone(), source })?;
         for (slot, insn) in code.iter() {
-            codec::encode_one(insn).map_err(|kind| ProgramError::Encode { name: name.clone(), slot, kind })?;
+            codec::check_one(insn).map_err(|kind| ProgramError::Encode { name: name.clone(), slot, kind })?;
         }
         let functions = vec![Function { name: name.clone(), slots: 0..code.slot_count() }];
         Ok(Program {
