@@ -56,9 +56,7 @@ impl MapKind for ArrayMap {
             initial_value: def.initial_value.clone(),
         };
         if all_open {
-            for index in 0..array.max_entries {
-                array.grant(memory, index);
-            }
+            memory.grant_elements(values, def.value_size, total, array.permission);
         }
         array.write_initial_value(memory);
         Ok(array)
@@ -136,7 +134,8 @@ impl MapKind for ArrayMap {
     fn clear(&mut self, memory: &mut Memory) {
         match &self.opened {
             Some(opened) => opened.iter().for_each(|&index| self.zero(memory, index)),
-            None => (0..self.max_entries).for_each(|index| self.zero(memory, index)),
+            // What is between the values is zero, as no one can write there.
+            None => memory.zero(self.values.start, self.values.stride * self.max_entries * self.copies),
         }
     }
 

@@ -85,6 +85,26 @@ impl Bitmap {
         self.blend(last, tail, fill);
     }
 
+    /// Sets or clears the bits of each of `count` objects of `size` bytes, `stride` bytes apart, and clears those between
+    /// them; `addr` and `stride` are multiples of 8.
+    pub(super) fn set_row(&mut self, addr: u32, size: u32, stride: u32, count: u32, value: bool) {
+        let fill = if value { 0xff } else { 0x00 };
+        let (whole, rest) = ((size / 8) as usize, fill & !(0xff_u8 << (size % 8)));
+        let (first, length) = ((addr / 8) as usize, stride as usize / 8);
+        let Some(row) = self.bits.get_mut(first..first + length * count as usize) else { return };
+        let Some((object, _)) = row.split_at_mut_checked(length) else { return };
+        object.fill(0);
+        object[..whole].fill(fill);
+        object[whole] = rest;
+        // The others are like the first.
+        let mut done = length;
+        while done < row.len() {
+            let more = done.min(row.len() - done);
+            row.copy_within(..more, done);
+            done += more;
+        }
+    }
+
     /// Clears the bits of `len` bytes at `addr`, both multiples of 8.
     pub(super) fn clear(&mut self, addr: u32, len: u32) {
         if let Some(bits) = self.bits.get_mut(addr as usize / 8..(addr as usize + len as usize) / 8) {

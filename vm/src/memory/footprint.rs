@@ -4,18 +4,20 @@
 
 /// Bytes of a page.
 pub(super) const PAGE: u32 = 4096;
-/// Pages of the largest arena.
-const PAGES: usize = 1 << 20;
+/// Pages whose bits lie together.
+const CHUNK: u32 = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Footprint {
     /// Numbers of the pages, each once.
     pages: Vec<u32>,
-    /// A bit for every page of the arena, once there are any.
-    known: Vec<u64>,
+    /// A bit for every page, in chunks that are there once one of their pages is.
+    known: Vec<Option<Box<Chunk>>>,
     /// The page that was added last, plus one: mostly the next one too.
     last: u32,
 }
+
+type Chunk = [u64; CHUNK as usize / 64];
 
 impl Footprint {
     /// Adds the pages of `len` bytes at `addr`.
@@ -30,18 +32,24 @@ impl Footprint {
 
     #[cold]
     fn add_pages(&mut self, first: u32, end: u32) {
-        if self.known.is_empty() {
-            self.known = vec![0; PAGES / 64];
-        }
         for page in first..end {
-            if let Some(word) = self.known.get_mut(page as usize / 64)
-                && *word & bit(page) == 0
-            {
+            let word = self.word(page);
+            if *word & bit(page) == 0 {
                 *word |= bit(page);
                 self.pages.push(page);
             }
             self.last = page + 1;
         }
+    }
+
+    /// The word that has the page's bit.
+    fn word(&mut self, page: u32) -> &mut u64 {
+        let chunk = (page / CHUNK) as usize;
+        if self.known.len() <= chunk {
+            self.known.resize(chunk + 1, None);
+        }
+        let chunk = self.known[chunk].get_or_insert_with(|| Box::new([0; _]));
+        &mut chunk[(page % CHUNK / 64) as usize]
     }
 
     /// How many pages there are.
@@ -57,12 +65,11 @@ impl Footprint {
     /// Forgets the pages at and behind `addr`, the start of a page; their addresses.
     pub(super) fn take_from(&mut self, addr: u32) -> Vec<u32> {
         self.last = 0;
-        let known = &mut self.known;
-        let taken = self.pages.extract_if(.., |page| *page * PAGE >= addr).map(|page| {
-            known[page as usize / 64] &= !bit(page);
-            page * PAGE
-        });
-        taken.collect()
+        let taken: Vec<u32> = self.pages.extract_if(.., |page| *page * PAGE >= addr).collect();
+        for &page in &taken {
+            *self.word(page) &= !bit(page);
+        }
+        taken.into_iter().map(|page| page * PAGE).collect()
     }
 }
 

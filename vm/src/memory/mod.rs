@@ -120,6 +120,17 @@ pub enum Permission {
     Write,
 }
 
+impl Permission {
+    /// Whether it allows reading, and writing.
+    fn parts(self) -> (bool, bool) {
+        match self {
+            Permission::Read => (true, false),
+            Permission::ReadWrite => (true, true),
+            Permission::Write => (false, true),
+        }
+    }
+}
+
 /// The guest memory of one machine.
 #[derive(Debug)]
 pub struct Memory {
@@ -403,13 +414,24 @@ impl Memory {
         self.objects.remove(start);
     }
 
+    /// Opens each of the first `count` elements, the size of which they were reserved for.
+    pub(crate) fn grant_elements(&mut self, elements: Elements, size: u32, count: u32, permission: Permission) {
+        if permission != Permission::ReadWrite {
+            // The other half may have been open before.
+            self.generation += 1;
+        }
+        self.footprint.add(elements.start, elements.stride * count);
+        let (read, write) = permission.parts();
+        self.readable.set_row(elements.start, size, elements.stride, count, read);
+        self.writable.set_row(elements.start, size, elements.stride, count, write);
+        if let Some(granted) = &mut self.granted {
+            granted.set_row(elements.start, size, elements.stride, count, read);
+        }
+    }
+
     /// Opens `size` bytes at `addr`.
     pub fn grant(&mut self, addr: u32, size: u32, permission: Permission) {
-        let (read, write) = match permission {
-            Permission::Read => (true, false),
-            Permission::ReadWrite => (true, true),
-            Permission::Write => (false, true),
-        };
+        let (read, write) = permission.parts();
         if permission != Permission::ReadWrite && u64::from(addr) >= self.persistent.start {
             // The other half may have been open before.
             self.generation += 1;

@@ -56,6 +56,27 @@ fn a_window_ends_with_its_element() {
 }
 
 #[test]
+fn a_row_is_opened_as_its_elements_are() {
+    let mut memory = memory();
+    memory.track_uninitialised().expect("an arena");
+    for permission in [Permission::Read, Permission::ReadWrite, Permission::Write] {
+        for (size, count) in [(1, 1), (7, 3), (8, 5), (9, 2), (24, 17), (500, 4)] {
+            let [row, one_by_one] = [(); 2].map(|()| memory.reserve_elements(placed(), size, count).expect("room"));
+            memory.grant_elements(row, size, count, permission);
+            (0..count).for_each(|index| memory.grant(one_by_one.address(index), size, permission));
+            for offset in 0..row.stride * count + 8 {
+                let open = |memory: &Memory, start: u32| {
+                    let addr = u64::from(start + offset);
+                    (memory.read(addr, 1).is_ok(), memory.check_write(addr, 1).is_ok(), memory.is_granted(addr as u32))
+                };
+                let (row, one_by_one) = (open(&memory, row.start), open(&memory, one_by_one.start));
+                assert_eq!(row, one_by_one, "{permission:?}, {count} of {size} bytes: byte {offset}");
+            }
+        }
+    }
+}
+
+#[test]
 fn frames_records_and_far_objects_have_no_windows() {
     let mut memory = memory();
     let top = memory.view().push_frame(0).expect("the first frame");
