@@ -1,16 +1,25 @@
 //! Running what nobody has vetted: a few maps of every kind to play with, little fuel, any outcome.
 
+use std::cell::RefCell;
+
 use softbpf::context::Bytes;
 use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::maps::MapHandle;
 use softbpf::program::{Program, ProgramInfo};
 use softbpf::program_type::ProgramType;
-use softbpf::{Config, Machine, Object, Outcome, codec::Code};
+use softbpf::{Machine, Object, Outcome, codec::Code};
+
+use crate::model::Contents;
+use crate::reusable::Reusable;
 
 /// Instructions that a hostile program gets.
 pub const FUEL: u64 = 10_000;
 
 /// Bytes of context that a hostile program gets.
 pub const CONTEXT: usize = 64;
+
+/// Elements of a map that are looked at in the end.
+const ELEMENTS: usize = 64;
 
 /// Maps that hostile programs name by index: one of each kind, all small.
 pub fn maps() -> Vec<MapSpec> {
@@ -23,6 +32,9 @@ pub fn maps() -> Vec<MapSpec> {
         MapSpec::new("perf", MapType::PerfEventArray, 4, 4, 4),
         MapSpec::new("ring", MapType::Ringbuf, 0, 0, 4096),
         MapSpec::new("stacks", MapType::StackTrace, 4, 80, 16),
+        MapSpec::new("percpu_hash", MapType::PercpuHash, 4, 8, 2),
+        MapSpec::new("lru_percpu", MapType::LruPercpuHash, 4, 8, 2),
+        MapSpec::new("value", MapType::Array, 4, 64, 1),
     ]
 }
 
@@ -33,22 +45,56 @@ pub fn object(bytes: &[u8]) -> Option<Object> {
     Some(Object::from_programs(vec![program], maps()))
 }
 
-/// Runs every program of an object once on every engine: the outcomes by engine, then by program.
+/// What an engine made of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What its programs came to, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// The first elements of each map that has any to read, afterwards.
+    pub maps: Vec<Contents>,
+}
+
+thread_local! {
+    static MACHINES: RefCell<Vec<Reusable>> = RefCell::new(Reusable::on(crate::engines()));
+}
+
+/// Runs every program of an object once on every engine: what each engine made of it.
 ///
 /// Programs that cannot be run (bad context, unlinked) are left out; an object whose maps cannot be made has none.
-pub fn run_all(object: &Object) -> Vec<Vec<Outcome>> {
-    crate::engines()
-        .into_iter()
-        .filter_map(|engine| {
-            let mut vm = Machine::with_config(object, Config { engine: engine(), ..Config::default() }).ok()?;
-            vm.fuel = FUEL;
-            let names: Vec<String> = vm.programs().map(|info| info.name.to_string()).collect();
-            // A program that has been put into the array tail-calls itself.
-            if let Some(first) = names.first() {
-                let _ = vm.set_tail_call("progs", 0, first);
-            }
-            let context = [0x5a; CONTEXT];
-            Some(names.iter().filter_map(|name| vm.run(name, Bytes(&context)).ok()).collect())
-        })
-        .collect()
+pub fn run_all(object: &Object) -> Vec<Seen> {
+    MACHINES.with_borrow_mut(|machines| machines.iter_mut().filter_map(|machine| run(object, machine)).collect())
+}
+
+fn run(object: &Object, machine: &mut Reusable) -> Option<Seen> {
+    let vm = machine.load(object).ok()?;
+    vm.fuel = FUEL;
+    let names: Vec<String> = vm.programs().map(|info| info.name.to_string()).collect();
+    // A program that has been put into the array tail-calls itself.
+    if let Some(first) = names.first() {
+        let _ = vm.set_tail_call("progs", 0, first);
+    }
+    let context = [0x5a; CONTEXT];
+    let outcomes = names.iter().filter_map(|name| vm.run(name, Bytes(&context)).ok()).collect();
+    Some(Seen { outcomes, maps: contents(vm) })
+}
+
+fn contents(vm: &mut Machine) -> Vec<Contents> {
+    let names: Vec<_> = vm.map_names().cloned().collect();
+    let mut contents = Vec::new();
+    for name in &names {
+        let elements = |map: MapHandle<'_>| Some(map.iter().ok()?.take(ELEMENTS).collect());
+        contents.push(vm.map(name).ok().and_then(elements).unwrap_or_default());
+    }
+    contents
+}
+
+/// Runs every program of an object on every engine.
+///
+/// # Panics
+/// Engines disagree.
+#[track_caller]
+pub fn assert_agreement(object: &Object) {
+    for pair in run_all(object).windows(2) {
+        assert_eq!(pair[0], pair[1], "engines disagree");
+    }
 }

@@ -22,6 +22,7 @@ pub mod rng;
 pub mod streams;
 pub mod subject;
 pub mod suite;
+pub mod targets;
 pub mod vectors;
 pub mod verdict;
 
@@ -95,6 +96,31 @@ pub fn fixture(name: &str) -> Object {
         Ok(object) => object,
         Err(error) => panic!("fixture {name}: {error}"),
     }
+}
+
+/// The paths of all fixtures, by file name.
+///
+/// # Panics
+/// There are none: the tree is broken.
+pub fn fixture_files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(fixture_path("")).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "o"));
+    paths.sort();
+    assert!(paths.len() > 10, "the fixtures are missing");
+    paths
+}
+
+/// All fixtures, with their paths.
+///
+/// # Panics
+/// As [`fixture_files`], and where one does not parse.
+pub fn fixtures() -> Vec<(PathBuf, Object)> {
+    let parse = |path: PathBuf| match Object::from_file(&path) {
+        Ok(object) => (path, object),
+        Err(error) => panic!("{error}"),
+    };
+    fixture_files().into_iter().map(parse).collect()
 }
 
 /// Where a global variable lies in the value of its section's map.

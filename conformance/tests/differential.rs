@@ -42,17 +42,6 @@ fn setup() -> Setup {
     Setup::of(ProgramType::Unspec, Bytes(&[0; INPUT])).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Knobs by seed: mostly everything, and now and then less, so that what is rare gets its turn.
-fn knobs(seed: u64) -> Knobs {
-    match seed % 8 {
-        0 => Knobs { out_of_bounds: false, ..Knobs::ALL },
-        1 => Knobs { memory: false, atomics: false, jumps: false, out_of_bounds: false, ..Knobs::ALL },
-        2 => Knobs { jumps: false, ..Knobs::ALL },
-        3 => Knobs::KERNEL,
-        _ => Knobs::ALL,
-    }
-}
-
 #[test]
 fn generated_programs_do_what_the_model_says() {
     let setup = setup();
@@ -60,7 +49,7 @@ fn generated_programs_do_what_the_model_says() {
     let (mut returned, mut executed) = (0, 0);
     let mut machines = Reusable::on(engines_asked_for());
     for seed in 0..programs {
-        let sample = Sample::from_seed(seed, &knobs(seed));
+        let sample = Sample::from_seed(seed, &Knobs::mixed(seed));
         let code = sample.code();
         let setup = setup.clone().with_context(&sample.input);
         let expected = model::run(&code, &setup);
@@ -84,7 +73,7 @@ fn every_planted_fault_is_found() {
     let setup = setup();
     let samples: Vec<_> = (0..FAULT_PROGRAMS)
         .map(|seed| {
-            let sample = Sample::from_seed(seed, &knobs(seed));
+            let sample = Sample::from_seed(seed, &Knobs::mixed(seed));
             let (code, setup) = (sample.code(), setup.clone().with_context(&sample.input));
             let expected = model::run(&code, &setup);
             (code, setup, expected)

@@ -1,10 +1,6 @@
-//! Any instruction stream is refused, returns or traps, whatever it does to helpers and maps.
+//! Generated programs do what the model does, on every engine.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
-    if let Some(object) = softbpf_conformance::hostile::object(bytes) {
-        softbpf_conformance::hostile::run_all(&object);
-    }
-});
+fuzz_target!(|bytes: &[u8]| softbpf_conformance::targets::program::run(bytes));

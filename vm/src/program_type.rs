@@ -417,9 +417,19 @@ impl<'a> SectionInfo<'a> {
     }
 }
 
+/// The names of sections that mean something, in libbpf's order; without the `/` and the target that may follow some.
+pub fn section_names() -> impl ExactSizeIterator<Item = &'static str> {
+    SECTIONS.iter().map(|row| row.pattern.trim_end_matches('+'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_is_known() {
+        assert!(section_names().all(|name| SectionInfo::of(name).program_type != ProgramType::Unspec));
+    }
 
     #[test]
     fn numbers_are_positions() {

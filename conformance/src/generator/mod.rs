@@ -81,6 +81,17 @@ impl Knobs {
 
     /// Everything that the verifier of a recent Linux takes.
     pub const KERNEL: Knobs = Knobs { out_of_bounds: false, kernel_acceptable: true, ..Knobs::ALL };
+
+    /// Knobs for a seed: mostly everything, and now and then less, so that what is rare gets its turn.
+    pub fn mixed(seed: u64) -> Knobs {
+        match seed % 8 {
+            0 => Knobs { out_of_bounds: false, ..Knobs::ALL },
+            1 => Knobs { memory: false, atomics: false, jumps: false, out_of_bounds: false, ..Knobs::ALL },
+            2 => Knobs { jumps: false, ..Knobs::ALL },
+            3 => Knobs::KERNEL,
+            _ => Knobs::ALL,
+        }
+    }
 }
 
 impl Default for Knobs {

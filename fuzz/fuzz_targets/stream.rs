@@ -1,0 +1,6 @@
+//! Any instruction stream is refused, or does the same on every engine.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| softbpf_conformance::targets::stream::run(bytes));
