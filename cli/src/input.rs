@@ -1,5 +1,6 @@
 //! Files to objects: what OBJECT on the command line may be.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -40,11 +41,27 @@ pub(crate) fn name(path: &Path) -> String {
     if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
+thread_local! {
+    /// What `-` stands for in place of the process's standard input.
+    static STANDARD_INPUT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Makes `-` stand for these bytes, on this thread, while `body` runs.
+pub(crate) fn with_standard_input<R>(bytes: &[u8], body: impl FnOnce() -> R) -> R {
+    STANDARD_INPUT.set(Some(bytes.to_vec()));
+    let result = body();
+    STANDARD_INPUT.set(None);
+    result
+}
+
 /// All bytes of a file, or of standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let file = name(path);
     let mut bytes = Vec::new();
     let done = if path == Path::new("-") {
+        if let Some(given) = STANDARD_INPUT.with_borrow(Clone::clone) {
+            return Ok(given);
+        }
         io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes)
     } else {
         File::open(path).and_then(|opened| opened.take(MAX_FILE + 1).read_to_end(&mut bytes))

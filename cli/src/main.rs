@@ -1,53 +1,7 @@
-//! The command `softbpf`: runs, shows, disassembles and assembles BPF programs.
-//!
-//! Only this crate renders sentences; what the library says is typed. Nothing here touches guest memory, decodes an
-//! instruction or knows how a program is executed.
-//!
-//! Where to look next: `args.rs` (the command line), `input.rs` (files to objects), one file or folder for each
-//! command, `render/` (what a run leaves, for people), `json.rs` (the same for programs).
-
-mod args;
-mod asm;
-mod bench;
-mod conform;
-mod disasm;
-mod elf;
-mod error;
-mod input;
-mod jited;
-mod json;
-mod literal;
-mod output;
-mod render;
-mod run;
-mod show;
-mod signature;
+//! The command `softbpf`; see the library beside it.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use args::{Args, Command};
-use error::CliError;
-use output::{Output, Status};
-
 fn main() -> ExitCode {
-    let mut output = Output::new();
-    let status = match Args::try_parse() {
-        Ok(args) => command(&args.command, &mut output),
-        Err(error) => Err(CliError::Usage(error)),
-    };
-    let status = status.and_then(|status| Ok(output.flush().map(|()| status)?));
-    status.unwrap_or_else(|error| error::report(&error, &mut output)).into()
-}
-
-fn command(command: &Command, output: &mut Output) -> Result<Status, CliError> {
-    match command {
-        Command::Run(args) => run::command(args, output),
-        Command::Show(args) => show::command(args, output),
-        Command::Disasm(args) => disasm::command(args, output),
-        Command::Asm(args) => asm::command(args, output),
-        Command::Bench(args) => bench::command(args, output),
-        Command::Conform(args) => conform::command(args, output),
-    }
+    softbpf_cli::main()
 }

@@ -1,6 +1,6 @@
 //! Where the command writes: colours only on a terminal, and a closed pipe is no error.
 
-use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anstream::AutoStream;
@@ -71,18 +71,20 @@ impl<W: Write> Write for Pipe<W> {
 /// Standard output and standard error.
 pub(crate) struct Output {
     /// Results.
-    pub(crate) out: Pipe<BufWriter<AutoStream<StdoutLock<'static>>>>,
+    pub(crate) out: Pipe<BufWriter<Box<dyn Write>>>,
     /// Errors and traces.
-    pub(crate) err: Pipe<BufWriter<AutoStream<StderrLock<'static>>>>,
+    pub(crate) err: Pipe<BufWriter<Box<dyn Write>>>,
 }
 
 impl Output {
     /// Locks both.
     pub(crate) fn new() -> Output {
-        Output {
-            out: Pipe::new(BufWriter::new(AutoStream::auto(io::stdout().lock()))),
-            err: Pipe::new(BufWriter::new(AutoStream::auto(io::stderr().lock()))),
-        }
+        Output::to(AutoStream::auto(io::stdout().lock()), AutoStream::auto(io::stderr().lock()))
+    }
+
+    /// These in place of the process's own.
+    pub(crate) fn to(out: impl Write + 'static, err: impl Write + 'static) -> Output {
+        Output { out: Pipe::new(BufWriter::new(Box::new(out))), err: Pipe::new(BufWriter::new(Box::new(err))) }
     }
 
     /// Writes out what is buffered, results first.

@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod conform;
 mod disasm;
+mod harness;
 mod jited;
 mod run;
 mod show;
