@@ -3,11 +3,19 @@
 //! A new input goes into `fuzz/regressions/TARGET`, under a name that says what was wrong. `UPDATE_DICTIONARIES=1 cargo test
 //! -p softbpf-conformance --test targets` writes the dictionaries anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 
-use softbpf_conformance::targets::{TARGETS, Target, dictionary};
+use softbpf::context::Bytes;
+use softbpf::helpers::{is_implemented, table};
+use softbpf::interp::Interpreter;
+use softbpf::object::MAIN;
+use softbpf_conformance::hostile;
+use softbpf_conformance::reusable::Reusable;
+use softbpf_conformance::rng::Rng;
+use softbpf_conformance::targets::{TARGETS, Target, dictionary, helpers};
 
 fn fuzz(folder: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(folder)
@@ -55,6 +63,35 @@ fn seeds_run() {
             run(target, &format!("seed {number}"), seed);
         }
     }
+}
+
+/// Programs that are refused, or whose first call stops them, would prove little; and each helper must be seen at work.
+#[test]
+fn calls_of_helpers_get_somewhere() {
+    const PROGRAMS: u64 = 3_000;
+    let mut rng = Rng::new(0);
+    let (mut accepted, mut calls, mut returned) = (0, 0, BTreeSet::new());
+    let mut machine = Reusable::new(|| Box::new(Interpreter::new()));
+    for _ in 0..PROGRAMS {
+        let input: Vec<u8> = (0..64).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+        let Some(object) = helpers::object(&input) else { continue };
+        let vm = machine.load(&object).unwrap_or_else(|error| panic!("{error}"));
+        vm.fuel = hostile::FUEL;
+        accepted += 1;
+        vm.run(MAIN, Bytes(&[0; hostile::CONTEXT])).unwrap_or_else(|error| panic!("{error}"));
+        for row in table::all() {
+            let log = vm.calls(row.number).unwrap_or_else(|error| panic!("{error}"));
+            calls += log.len();
+            if log.records().iter().any(|call| call.ret.is_some()) {
+                returned.insert(row.name);
+            }
+        }
+    }
+    assert_eq!(accepted, PROGRAMS);
+    assert!(calls > PROGRAMS * 2, "only {calls} calls");
+    let implemented = table::all().iter().filter(|row| is_implemented(row.number)).map(|row| row.name);
+    let silent: Vec<_> = implemented.filter(|name| !returned.contains(name) && *name != "tail_call").collect();
+    assert!(silent.is_empty(), "{silent:?} never return");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use softbpf::Object;
 use softbpf::asm::{Insn, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use softbpf::codec::Code;
-use softbpf::helpers::table::{self, ArgKind};
+use softbpf::helpers::table::{self, ArgKind, HelperRow, RetKind};
 use softbpf::insn::{Condition, Imm64, Reg, Size, Width};
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::program::{Program, ProgramInfo};
@@ -100,27 +100,62 @@ fn aim(code: &Code, callback: usize) -> Code {
 /// A call; its result may be kept in a register, and what a helper hands out may be written to.
 fn helper(u: &mut Unstructured<'_>, kept: Reg) -> Result<Vec<Insn>> {
     let number = number(u)?;
-    let kinds = table::by_number(number).map_or(&[][..], |row| row.args);
+    let row = table::by_number(number);
+    let kinds = row.map_or(&[][..], |row| row.args);
+    // A program goes on behind most calls.
+    let hostile = u.ratio(1, 4)?;
     let mut insns = Vec::new();
     for (index, reg) in ARGS.into_iter().enumerate() {
         match kinds.get(index) {
-            Some(kind) if u.ratio(5, 6)? => insns.extend(fitting(u, reg, *kind)?),
+            Some(ArgKind::Map) if !hostile => insns.push(fitting_map(u, reg, row)?),
+            Some(kind) if !(hostile && u.arbitrary()?) => insns.extend(fitting(u, reg, *kind)?),
+            None if !hostile => {}
             _ => insns.extend(anything(u, reg)?),
         }
-        if u.ratio(1, 8)? {
+        if hostile && u.ratio(1, 4)? {
             insns.push(Insn::add(reg, i32::from(u.arbitrary::<i16>()?)));
         }
     }
     insns.push(Insn::call(number));
+    if row.is_some_and(|row| row.ret == RetKind::MemOrNull) && u.arbitrary()? {
+        insns.extend(give_back(u)?);
+    }
     if u.arbitrary()? {
         insns.push(Insn::mov(kept, R0));
     }
-    if u.ratio(1, 4)? {
+    if u.ratio(1, 8)? {
         let off = i16::from(u.arbitrary::<i8>()?);
         let is_null = Insn::JumpIf { condition: Condition::Eq, width: Width::W64, dst: R0, src: 0.into(), off: 1 };
         insns.extend([is_null, Insn::store(Size::B, R0, off, 0x5a)]);
     }
     Ok(insns)
+}
+
+/// Gives back the record in `r0`, if it is one.
+fn give_back(u: &mut Unstructured<'_>) -> Result<[Insn; 4]> {
+    let name = *u.choose(&["ringbuf_submit", "ringbuf_discard"])?;
+    let number = table::by_name(name).map_or(0, |row| row.number);
+    let is_null = Insn::JumpIf { condition: Condition::Eq, width: Width::W64, dst: R0, src: 0.into(), off: 3 };
+    Ok([is_null, Insn::mov(R1, R0), Insn::mov(R2, 0), Insn::call(number)])
+}
+
+/// A map of the kind that the helper works on.
+fn fitting_map(u: &mut Unstructured<'_>, reg: Reg, row: Option<&HelperRow>) -> Result<Insn> {
+    let name = row.map_or("", |row| row.name);
+    let wanted: &[MapType] = if name.starts_with("ringbuf") {
+        &[MapType::Ringbuf]
+    } else if name == "perf_event_output" {
+        &[MapType::PerfEventArray]
+    } else if name == "get_stackid" {
+        &[MapType::StackTrace]
+    } else if name == "tail_call" {
+        &[MapType::ProgArray]
+    } else {
+        &[MapType::Array, MapType::Hash, MapType::PercpuArray, MapType::PercpuHash, MapType::LruHash]
+    };
+    let maps = hostile::maps();
+    let fitting: Vec<usize> = (0..maps.len()).filter(|&map| wanted.contains(&maps[map].map_type)).collect();
+    Ok(Insn::load_map_fd(reg, *u.choose(&fitting)? as i32))
 }
 
 /// Mostly a helper that is implemented, now and then any number.
@@ -147,9 +182,9 @@ fn fitting(u: &mut Unstructured<'_>, reg: Reg, kind: ArgKind) -> Result<Vec<Insn
         ArgKind::Context | ArgKind::ContextOrNull | ArgKind::ContextOrBtf => vec![Insn::mov(reg, R9)],
         ArgKind::Map => vec![map(u, reg)?],
         ArgKind::Size | ArgKind::SizeOrZero | ArgKind::AllocSize => {
-            vec![Insn::load_imm64(reg, if u.arbitrary()? { edge(u)? } else { u.int_in_range(0..=64)? })]
+            vec![Insn::load_imm64(reg, if u.ratio(1, 8)? { edge(u)? } else { u.int_in_range(1..=64)? })]
         }
-        ArgKind::Scalar => vec![Insn::mov(reg, u.int_in_range(0..=3)?)],
+        ArgKind::Scalar => vec![Insn::mov(reg, if u.arbitrary()? { 0 } else { u.int_in_range(0..=3)? })],
         ArgKind::Function => vec![Insn::load_function(reg, 0)],
         ArgKind::Record | ArgKind::Btf | ArgKind::BtfOrNull => vec![Insn::mov(reg, *u.choose(&KEPT)?)],
         ArgKind::Address
@@ -184,11 +219,12 @@ fn map(u: &mut Unstructured<'_>, reg: Reg) -> Result<Insn> {
 fn pointer(u: &mut Unstructured<'_>, reg: Reg) -> Result<Vec<Insn>> {
     let single = |spec: &MapSpec| spec.map_type == MapType::Array && spec.max_entries == 1;
     let value = hostile::maps().iter().position(single).unwrap_or_default() as i32;
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=15)? {
         0 => vec![Insn::mov(reg, R9)],
         1 => vec![Insn::mov(reg, *u.choose(&KEPT)?)],
         2 => vec![Insn::load_map_value(reg, value, u.int_in_range(0..=63)?)],
-        _ => vec![Insn::mov(reg, R10), Insn::add(reg, -u.int_in_range(1..=64)?)],
+        3 => vec![Insn::mov(reg, R10), Insn::add(reg, -u.int_in_range(1..=64)?)],
+        _ => vec![Insn::mov(reg, R10), Insn::add(reg, -64)],
     })
 }
 

@@ -11,6 +11,8 @@ mod records;
 mod ring;
 mod samples;
 
+use std::cell::RefCell;
+
 use arbitrary::{Arbitrary, Unstructured};
 use softbpf::errno::Errno;
 use softbpf::map_spec::{MapSpec, MapType};
@@ -82,6 +84,14 @@ trait Model {
     fn check(&self, map: &Map, memory: &Memory);
 }
 
+/// Maps that are made in one memory, one behind the other, before another is asked of the host.
+const MAPS: u32 = 1000;
+
+thread_local! {
+    /// Guest memory, and how many maps are in it.
+    static MEMORY: RefCell<(Option<Memory>, u32)> = const { RefCell::new((None, 0)) };
+}
+
 /// Makes the map and does what the bytes say.
 ///
 /// # Panics
@@ -89,20 +99,29 @@ trait Model {
 pub fn run(bytes: &[u8]) {
     let mut u = Unstructured::new(bytes);
     let Ok(spec) = definition(&mut u) else { return };
-    let Ok(mut memory) = Memory::new() else { return };
-    let mut map = match Map::create(&spec, &mut memory, CPUS) {
-        Ok(map) => map,
-        Err(error) => panic!("{error}: {spec:?}"),
-    };
-    let mut model = model(&spec);
+    MEMORY.with_borrow_mut(|(memory, maps)| {
+        if *maps == MAPS || memory.is_none() {
+            (*memory, *maps) = (Memory::new().ok(), 0);
+        }
+        *maps += 1;
+        if let Some(memory) = memory {
+            play(&spec, &mut u, memory);
+        }
+    });
+}
+
+/// Makes the map, and does to it and to its model what the rest of the bytes says.
+fn play(spec: &MapSpec, u: &mut Unstructured<'_>, memory: &mut Memory) {
+    let mut map = Map::create(spec, memory, CPUS).unwrap_or_else(|error| panic!("{error}: {spec:?}"));
+    let mut model = model(spec);
     for _ in 0..OPERATIONS {
         if u.is_empty() {
             break;
         }
-        let Ok(operation) = Operation::arbitrary(&mut u) else { break };
-        model.apply(operation, &mut map, &mut memory);
+        let Ok(operation) = Operation::arbitrary(u) else { break };
+        model.apply(operation, &mut map, memory);
     }
-    model.check(&map, &memory);
+    model.check(&map, memory);
 }
 
 /// The kinds that there are, with flags.
