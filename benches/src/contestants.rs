@@ -8,6 +8,7 @@ use std::hint::black_box;
 use softbpf::Machine;
 use softbpf_conformance::engine_named;
 
+use crate::kernel::Kernel;
 use crate::measure::Contestant;
 use crate::native::{self, Native};
 #[cfg(feature = "native-c")]
@@ -25,6 +26,8 @@ pub enum Sort {
     Interpreter,
     /// Machine code made of BPF.
     Jit,
+    /// The Linux that runs here: machine code made of what its verifier has proved, so that it checks nothing.
+    Kernel,
 }
 
 /// Why a contestant does not take part, or what makes it.
@@ -61,6 +64,7 @@ pub const CONTESTANTS: &[Row] = &[
     row("rbpf-jit", Sort::Jit, false, Rbpf::jit),
     #[cfg(feature = "peers")]
     row("rbpf-cranelift", Sort::Jit, false, Rbpf::cranelift),
+    row("kernel", Sort::Kernel, false, Kernel::make),
 ];
 
 const fn row(name: &'static str, sort: Sort, ours: bool, make: fn(&Workload) -> Made) -> Row {

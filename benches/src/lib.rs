@@ -18,6 +18,10 @@
 //! stack frames lie without gaps. When reading figures: rbpf's JIT checks no access, and takes programs of up to 4096
 //! bytes of machine code; solana-sbpf's obfuscates its code, as is its default.
 //!
+//! Where bpf(2) is permitted, the kernel takes part by BPF_PROG_TEST_RUN: programs that its verifier accepts, with memory as
+//! the value of a map. Its times are its own, a whole number of nanoseconds a run. It has no budget of instructions, and
+//! neither checks accesses nor counts.
+//!
 //! `compare` takes turns ([`measure`]) and prints ratios, which hold from machine to machine better than times. The
 //! criterion benchmarks in `benches/` are for following one thing over time.
 //!
@@ -30,6 +34,7 @@
 pub mod compile;
 pub mod contestants;
 mod input;
+mod kernel;
 pub mod measure;
 pub mod native;
 #[cfg(feature = "native-c")]

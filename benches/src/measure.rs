@@ -11,6 +11,16 @@ pub trait Contestant {
     /// # Errors
     /// It fails, and says how.
     fn repeat(&mut self, times: u64) -> Result<u64, String>;
+
+    /// How long that takes; by the clock of who measures, unless the contestant has a better one.
+    ///
+    /// # Errors
+    /// As [`Contestant::repeat`].
+    fn time(&mut self, times: u64) -> Result<Duration, String> {
+        let start = Instant::now();
+        black_box(self.repeat(black_box(times))?);
+        Ok(start.elapsed())
+    }
 }
 
 /// How much to measure.
@@ -61,7 +71,7 @@ pub fn interleaved(contestants: &mut [Box<dyn Contestant>], plan: Plan) -> Vec<R
     for _ in 0..plan.rounds {
         for ((contestant, times), samples) in contestants.iter_mut().zip(&mut times).zip(&mut samples) {
             let Ok(count) = *times else { continue };
-            match time(&mut **contestant, count) {
+            match contestant.time(count) {
                 Ok(time) => samples.push(time.as_secs_f64() * 1e9 / count as f64),
                 Err(error) => *times = Err(error),
             }
@@ -70,17 +80,11 @@ pub fn interleaved(contestants: &mut [Box<dyn Contestant>], plan: Plan) -> Vec<R
     times.into_iter().zip(samples).map(|(times, samples)| times.map(|_| Samples::new(samples))).collect()
 }
 
-fn time(contestant: &mut dyn Contestant, times: u64) -> Result<Duration, String> {
-    let start = Instant::now();
-    black_box(contestant.repeat(black_box(times))?);
-    Ok(start.elapsed())
-}
-
 /// How many runs fill a sample.
 fn calibrate(contestant: &mut dyn Contestant, sample: Duration) -> Result<u64, String> {
     let mut times = 1;
     loop {
-        let taken = time(contestant, times)?;
+        let taken = contestant.time(times)?;
         if taken >= sample / 4 {
             let a_run = taken.as_secs_f64() / times as f64;
             return Ok((sample.as_secs_f64() / a_run).ceil() as u64);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use softbpf::context::{Bytes, Context, Packet};
 use softbpf::interp::Interpreter;
+use softbpf::maps::{RawEntry, update_flags};
 use softbpf::object::MAIN;
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object};
@@ -201,13 +202,20 @@ impl Workload {
     pub fn machine(&self, engine: MakeEngine) -> Machine {
         let config = Config { engine: engine(), ..Config::default() };
         let mut machine = Machine::with_config(&self.object, config).unwrap_or_else(|error| panic!("{error}"));
-        if self.group == Group::Maps {
-            let mut map = machine.map("a_hash").unwrap_or_else(|error| panic!("{error}"));
-            for key in 0..512_u32 {
-                map.insert(&key, &u64::from(key)).unwrap_or_else(|error| panic!("{error}"));
+        for spec in self.object.maps() {
+            let mut map = machine.map(&spec.name).unwrap_or_else(|error| panic!("{error}"));
+            for (key, value) in self.elements(&spec.name) {
+                map.insert_bytes(&key, &value, update_flags::ANY).unwrap_or_else(|error| panic!("{error}"));
             }
         }
         machine
+    }
+
+    /// Keys and values that the program expects in a map.
+    pub fn elements(&self, map: &str) -> impl Iterator<Item = RawEntry> {
+        let filled = self.group == Group::Maps && map == "a_hash";
+        let keys = if filled { 0..512_u32 } else { 0..0 };
+        keys.map(|key| (key.to_le_bytes().to_vec(), u64::from(key).to_le_bytes().to_vec()))
     }
 
     /// Instructions that a run executes, as softbpf's interpreter counts them.

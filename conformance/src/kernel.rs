@@ -11,10 +11,12 @@ mod syscall;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use softbpf::asm::{R0, R10};
 use softbpf::codec::{Code, SLOT_BYTES};
 use softbpf::insn::{Insn, Size};
+use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::program_type::ProgramType;
 use syscall::{Attr, Command, bpf};
 
@@ -72,12 +74,26 @@ pub struct Loaded {
     program_type: ProgramType,
 }
 
-/// An array map with one value; gone when dropped.
+/// What [`Loaded::repeat`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// The low half of the last run's `r0`.
+    pub ret: u32,
+    /// Time of a run, a whole number of nanoseconds: the mean of all, as the kernel has measured it.
+    pub duration: Duration,
+}
+
+/// A map; gone when dropped.
 #[derive(Debug)]
-pub struct Array {
+pub struct Map {
     fd: OwnedFd,
+    key_size: usize,
     value_size: usize,
 }
+
+/// An array map with one value; gone when dropped.
+#[derive(Debug)]
+pub struct Array(Map);
 
 impl Kernel {
     /// The kernel, if it lets us load and test-run programs.
@@ -150,17 +166,48 @@ impl Kernel {
     /// # Errors
     /// The system call fails.
     pub fn array(&self, value_size: usize) -> io::Result<Array> {
-        const ARRAY: u32 = 2;
+        self.map(&MapSpec::new("", MapType::Array, 4, number(value_size)?, 1)).map(Array)
+    }
+
+    /// A map of this type, with these sizes and flags, empty. What else a definition says (first contents, types) is the
+    /// caller's business.
+    ///
+    /// # Errors
+    /// The system call fails.
+    pub fn map(&self, spec: &MapSpec) -> io::Result<Map> {
+        let MapSpec { map_type, key_size, value_size, max_entries, map_flags, .. } = *spec;
         let mut attr = Attr::new();
-        attr.number(0, ARRAY).number(4, 4).number(8, number(value_size)?).number(12, 1);
-        Ok(Array { fd: bpf(Command::MapCreate, &mut attr)?.fd()?, value_size })
+        attr.number(0, map_type.number()).number(4, key_size).number(8, value_size);
+        attr.number(12, max_entries).number(16, map_flags);
+        let fd = bpf(Command::MapCreate, &mut attr)?.fd()?;
+        Ok(Map { fd, key_size: key_size as usize, value_size: value_size as usize })
+    }
+}
+
+impl Map {
+    /// Its descriptor, for 64-bit immediate loads of programs that this process loads.
+    pub fn fd(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+
+    /// Writes an element. For maps with one copy of a value.
+    ///
+    /// # Errors
+    /// Key or value have another size, or the system call fails.
+    pub fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        if key.len() != self.key_size || value.len() != self.value_size {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut attr = Attr::new();
+        attr.number(0, self.fd() as u32).input(8, key).input(16, value);
+        bpf(Command::MapUpdateElem, &mut attr).map(drop)
     }
 }
 
 impl Array {
     /// Its descriptor, for 64-bit immediate loads of programs that this process loads.
     pub fn fd(&self) -> i32 {
-        self.fd.as_raw_fd()
+        self.0.fd()
     }
 
     /// Writes the value.
@@ -168,12 +215,7 @@ impl Array {
     /// # Errors
     /// The value has another size, or the system call fails.
     pub fn set(&self, value: &[u8]) -> io::Result<()> {
-        if value.len() != self.value_size {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut attr = Attr::new();
-        attr.number(0, self.fd() as u32).input(8, &[0; 4]).input(16, value);
-        bpf(Command::MapUpdateElem, &mut attr).map(drop)
+        self.0.set(&[0; 4], value)
     }
 
     /// Reads the value.
@@ -182,11 +224,11 @@ impl Array {
     /// The system call fails.
     pub fn get(&self) -> io::Result<Vec<u8>> {
         // The kernel copies whole words.
-        let mut value = vec![0; self.value_size.next_multiple_of(8)];
+        let mut value = vec![0; self.0.value_size.next_multiple_of(8)];
         let mut attr = Attr::new();
         attr.number(0, self.fd() as u32).input(8, &[0; 4]).output(16, &mut value);
         bpf(Command::MapLookupElem, &mut attr)?;
-        value.truncate(self.value_size);
+        value.truncate(self.0.value_size);
         Ok(value)
     }
 }
@@ -198,9 +240,9 @@ impl Loaded {
     /// # Errors
     /// The system call fails: the kernel cannot test-run programs of this type.
     pub fn run(&self, input: &[u8]) -> io::Result<(u32, Vec<u8>)> {
-        let mut attr = Attr::new();
-        attr.number(0, self.fd.as_raw_fd() as u32);
         if self.program_type == ProgramType::Syscall {
+            let mut attr = Attr::new();
+            attr.number(0, self.fd.as_raw_fd() as u32);
             let mut context = input.to_vec();
             attr.number(40, number(context.len())?);
             if !context.is_empty() {
@@ -210,16 +252,49 @@ impl Loaded {
             let ret = attr.get(4);
             return Ok((ret, context));
         }
-        let mut packet = input.to_vec();
-        packet.resize(packet.len().max(SMALLEST_PACKET), 0);
         let mut output = vec![0; OUTPUT_BYTES];
-        attr.number(8, number(packet.len())?).number(12, number(output.len())?);
-        attr.input(16, &packet).output(24, &mut output);
-        bpf(Command::ProgTestRun, &mut attr)?;
-        let (ret, len) = (attr.get(4), attr.get(12));
+        let TestRun { ret, len, .. } = self.test_run(input, &mut output, 1)?;
         output.truncate(len as usize);
         Ok((ret, output))
     }
+
+    /// Runs the program so many times on one packet, which keeps what runs change; for types with a packet.
+    ///
+    /// # Errors
+    /// The system call fails: the kernel cannot test-run programs of this type again and again.
+    pub fn repeat(&self, input: &[u8], times: u32) -> io::Result<Repeated> {
+        let TestRun { ret, duration, .. } = self.test_run(input, &mut [], times)?;
+        Ok(Repeated { ret, duration })
+    }
+
+    /// A packet that is too short for the kernel is padded; the packet afterwards goes to `output`, if there is room.
+    fn test_run(&self, input: &[u8], output: &mut [u8], times: u32) -> io::Result<TestRun> {
+        let mut packet = input.to_vec();
+        packet.resize(packet.len().max(SMALLEST_PACKET), 0);
+        let mut attr = Attr::new();
+        attr.number(0, self.fd.as_raw_fd() as u32).number(32, times);
+        attr.number(8, number(packet.len())?).input(16, &packet);
+        if !output.is_empty() {
+            attr.number(12, number(output.len())?).output(24, output);
+        }
+        bpf(Command::ProgTestRun, &mut attr)?;
+        let duration = Duration::from_nanos(attr.get(36).into());
+        Ok(TestRun { ret: attr.get(4), len: attr.get(12), duration })
+    }
+}
+
+/// What `BPF_PROG_TEST_RUN` answers.
+struct TestRun {
+    ret: u32,
+    /// Bytes of the packet afterwards.
+    len: u32,
+    duration: Duration,
+}
+
+/// The line of a verifier's log that says why.
+pub fn reason(log: &str) -> &str {
+    let told = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
+    log.lines().rev().find(told).unwrap_or("no reason")
 }
 
 fn number(size: usize) -> io::Result<u32> {

@@ -14,7 +14,7 @@ use softbpf::program::{Program, ProgramInfo};
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object};
 use softbpf_conformance::generator::{INPUT, Knobs, PLAYGROUND, Sample, VALUES};
-use softbpf_conformance::kernel::{Array, Kernel, Verdict};
+use softbpf_conformance::kernel::{Array, Kernel, Verdict, reason};
 use softbpf_conformance::model::{self, Observed, Setup};
 use softbpf_conformance::{MakeEngine, engines};
 
@@ -96,7 +96,7 @@ fn the_kernel_does_what_engines_and_model_do() {
         let kernel_did = match on_kernel(&kernel, &map, &sample.code_on_map(map.fd()), &sample.input) {
             Ok(Ok(left)) => left,
             Ok(Err(log)) => {
-                refusals.entry(reason(&log)).or_insert((0, seed)).0 += 1;
+                refusals.entry(reason(&log).to_owned()).or_insert((0, seed)).0 += 1;
                 continue;
             }
             Err(error) => panic!("seed {seed}: {error}"),
@@ -132,12 +132,6 @@ fn difference(kernel: &Left, other: &Left) -> String {
     lines.chain([format!("returned {:#x}, other {:#x}\n", kernel.ret, other.ret)]).collect()
 }
 
-/// The line of a verifier's log that says why.
-fn reason(log: &str) -> String {
-    let told = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
-    log.lines().rev().find(told).unwrap_or("no reason").to_owned()
-}
-
 #[test]
 fn the_kernel_refuses_with_a_reason() {
     let Some(kernel) = kernel("the_kernel_refuses_with_a_reason") else { return };
@@ -160,6 +154,21 @@ fn the_kernel_gives_packet_and_context_back() {
     let text = "r2 = *(u64 *)(r1 + 0)\n r2 += 1\n *(u64 *)(r1 + 8) = r2\n r0 = 5\n exit";
     let (ret, data_out) = run(text, ProgramType::Syscall, &[9; 16]);
     assert_eq!((ret, &data_out[8..]), (5, &[10, 9, 9, 9, 9, 9, 9, 9][..]));
+}
+
+#[test]
+fn the_kernel_runs_a_program_again_and_again() {
+    let Some(kernel) = kernel("the_kernel_runs_a_program_again_and_again") else { return };
+    let count = "r1 = 0 ll\n r0 = *(u32 *)(r1 + 0)\n r0 += 1\n *(u32 *)(r1 + 0) = r0\n exit";
+    let map = kernel.map(&MapSpec::new("", MapType::Array, 4, 8, 1)).unwrap_or_else(|error| panic!("{error}"));
+    let mut insns = softbpf::text::parse::parse(count).unwrap_or_else(|error| panic!("{error}")).code.insns().to_vec();
+    insns[0] = softbpf::insn::Insn::load_map_value(softbpf::asm::R1, map.fd(), 0);
+    let code = Code::from(insns).encode().unwrap_or_default();
+    let loaded = kernel.load(&code, ProgramType::Xdp).unwrap_or_else(|error| panic!("{error}"));
+    let loaded = loaded.unwrap_or_else(|log| panic!("{log}"));
+    assert_eq!(loaded.repeat(&PACKET, 1000).map(|repeated| repeated.ret).ok(), Some(1000));
+    assert!(map.set(&[0; 4], &[0; 8]).is_ok() && map.set(&[0; 4], &[0; 4]).is_err());
+    assert_eq!(loaded.repeat(&PACKET, 7).map(|repeated| repeated.ret).ok(), Some(7));
 }
 
 /// Runs assembly text on the kernel, which must accept it.
