@@ -46,6 +46,9 @@ pub(crate) const TARGETS: &[Target] = &[
     target("calling a helper from the JIT: time over a native indirect call", 1.3, "x", |all| {
         all.run("helper_calls")?.of("jit")?.x_native
     }),
+    target("lookups in a hash map by the JIT: time over the kernel's", 1.0, "x", |all| {
+        Some(all.ns("map_hash_lookup", "jit")? / all.ns("map_hash_lookup", "kernel")?)
+    }),
 ];
 
 const fn target(
