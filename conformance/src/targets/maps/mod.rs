@@ -105,23 +105,28 @@ pub fn run(bytes: &[u8]) {
         }
         *maps += 1;
         if let Some(memory) = memory {
-            play(&spec, &mut u, memory);
+            play(&spec, model(&spec), &mut u, memory);
         }
     });
 }
 
-/// Makes the map, and does to it and to its model what the rest of the bytes says.
-fn play(spec: &MapSpec, u: &mut Unstructured<'_>, memory: &mut Memory) {
+/// Makes the map, and does to it and to a model what the rest of the bytes says.
+fn play(spec: &MapSpec, mut model: Box<dyn Model>, u: &mut Unstructured<'_>, memory: &mut Memory) {
     let mut map = Map::create(spec, memory, CPUS).unwrap_or_else(|error| panic!("{error}: {spec:?}"));
-    let mut model = model(spec);
     for _ in 0..OPERATIONS {
         if u.is_empty() {
             break;
         }
-        let Ok(operation) = Operation::arbitrary(u) else { break };
+        let Ok(operation) = operation(spec, u) else { break };
         model.apply(operation, &mut map, memory);
     }
     model.check(&map, memory);
+}
+
+/// For maps that have operations of their own, one of these every other time.
+fn operation(spec: &MapSpec, u: &mut Unstructured<'_>) -> arbitrary::Result<Operation> {
+    let own = [MapType::Ringbuf, MapType::PerfEventArray, MapType::StackTrace].contains(&spec.map_type);
+    if own && u.arbitrary()? { records::Operation::arbitrary(u).map(Operation::Record) } else { u.arbitrary() }
 }
 
 /// The kinds that there are, with flags.
@@ -164,7 +169,7 @@ fn model(spec: &MapSpec) -> Box<dyn Model> {
     } else if spec.map_type == MapType::PerfEventArray {
         Box::new(samples::Samples::new(spec))
     } else if spec.map_type == MapType::Ringbuf {
-        Box::new(ring::Ring::default())
+        Box::new(ring::Ring::new(spec.max_entries))
     } else if spec.map_type == MapType::StackTrace {
         Box::new(chains::Chains::new(spec))
     } else {
@@ -195,4 +200,32 @@ fn refuses(done: Result<(), Errno>) {
 /// Sequences of operations on every kind of map.
 pub fn seeds() -> Vec<Vec<u8>> {
     super::random_seeds(20 * KINDS.len() as u64, 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    /// Every comparison can fail: the model of a larger map is not this map's.
+    #[test]
+    fn a_wrong_model_is_noticed() {
+        let mut noticed: BTreeMap<usize, bool> = BTreeMap::new();
+        for seed in seeds() {
+            let Ok(spec) = definition(&mut Unstructured::new(&seed)) else { continue };
+            let MapSpec { max_entries, value_size, .. } = spec;
+            let wrong = MapSpec { max_entries: max_entries + 1, value_size: value_size + 8, ..spec.clone() };
+            let differs = catch_unwind(|| {
+                let (mut u, mut memory) = (Unstructured::new(&seed), Memory::new().expect("memory"));
+                definition(&mut u).expect("a definition");
+                play(&spec, model(&wrong), &mut u, &mut memory);
+            });
+            let kind =
+                KINDS.iter().position(|kind| *kind == (spec.map_type, spec.map_flags)).expect("it is of the table");
+            *noticed.entry(kind).or_default() |= differs.is_err();
+        }
+        assert!(noticed.len() == KINDS.len() && noticed.values().all(|&noticed| noticed), "{noticed:?}");
+    }
 }

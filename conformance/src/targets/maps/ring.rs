@@ -30,17 +30,22 @@ struct Record {
 }
 
 /// A ring buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
+    size: u64,
     consumer: u64,
     producer: u64,
     records: VecDeque<Record>,
 }
 
 impl Ring {
+    pub(super) fn new(size: u32) -> Ring {
+        Ring { size: size.into(), consumer: 0, producer: 0, records: VecDeque::new() }
+    }
+
     fn append(&mut self, data: Vec<u8>, state: State, address: u64) -> bool {
         let end = self.producer + (data.len() as u64 + HEADER).next_multiple_of(8);
-        if end - self.consumer >= BYTES.into() {
+        if end - self.consumer >= self.size {
             return false;
         }
         self.records.push_back(Record { position: self.producer, address, state, data });
@@ -125,7 +130,7 @@ impl Ring {
                 assert_eq!(ring.query(RingBufQuery::AvailData), self.producer - self.consumer);
                 assert_eq!(ring.query(RingBufQuery::ProdPos), self.producer);
                 assert_eq!(ring.query(RingBufQuery::ConsPos), self.consumer);
-                assert_eq!(ring.query(RingBufQuery::RingSize), BYTES.into());
+                assert_eq!(ring.query(RingBufQuery::RingSize), self.size);
             }
             Operation::Sample { .. } | Operation::Open { .. } | Operation::Close { .. } | Operation::Chain { .. } => {}
         }
@@ -151,7 +156,7 @@ impl Model for Ring {
             }
             MapOperation::Reset => {
                 map.reset(memory);
-                *self = Ring::default();
+                *self = Ring::new(self.size as u32);
             }
             MapOperation::Lookup { .. }
             | MapOperation::Update { .. }
