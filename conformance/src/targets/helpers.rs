@@ -16,7 +16,7 @@ use softbpf::program_type::ProgramType;
 use crate::hostile;
 
 /// Most calls of a program.
-const CALLS: usize = 16;
+const CALLS: usize = 8;
 
 /// Argument registers, and those that keep results; `r9` keeps the context.
 const ARGS: [Reg; 5] = [R1, R2, R3, R4, R5];
