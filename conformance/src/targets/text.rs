@@ -62,7 +62,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 const OTHERS: &str = "r0 r10 w0 goto if call kfunc exit ll lock skb[ pc callx may_goto ja lddw call local -0x1 0xffffffff \
 load_acquire store_release atomic_ cmpxchg_64( map[fd: subprog[ ; // # : ( ) * [ ] +0x1";
 
-/// Symbols and names of the tables, and [`OTHERS`].
+/// Symbols and names of the tables, and other words of the dialects.
 pub fn words() -> Vec<Word> {
     let alu = AluOp::ALL.iter().flat_map(|op| [op.symbol(), op.mnemonic()]);
     let conditions = Condition::ALL.iter().flat_map(|condition| [condition.symbol(), condition.mnemonic()]);
