@@ -19,6 +19,6 @@ for target in $("${cargo[@]}" fuzz list); do
     [ ! -d "fuzz/regressions/$target" ] || folders+=("fuzz/regressions/$target")
     rm -f "$OUT/${target}_seed_corpus.zip"
     zip --quiet --junk-paths --recurse-paths "$OUT/${target}_seed_corpus.zip" "${folders[@]}"
-    printf '[libfuzzer]\ntimeout = 10\nrss_limit_mb = 2048\n' >"$OUT/$target.options"
+    printf '[libfuzzer]\ntimeout = 10\nrss_limit_mb = 2048\ndetect_leaks = 0\n' >"$OUT/$target.options"
     [ ! -f "fuzz/dictionaries/$target.dict" ] || cp "fuzz/dictionaries/$target.dict" "$OUT/"
 done
