@@ -80,6 +80,18 @@ impl PtRegs {
         self.with("bp", value)
     }
 
+    /// All registers, in the order of [`REGISTERS`].
+    #[must_use]
+    pub fn values(&self) -> &[u64; REGISTERS.len()] {
+        &self.values
+    }
+
+    /// All registers, to be changed in place, in the order of [`REGISTERS`].
+    #[must_use]
+    pub fn values_mut(&mut self) -> &mut [u64; REGISTERS.len()] {
+        &mut self.values
+    }
+
     fn with(mut self, name: &str, value: u64) -> PtRegs {
         // The names come from this file.
         let _ = self.set(name, value);
