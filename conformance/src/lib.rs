@@ -9,6 +9,7 @@
 pub mod case;
 pub mod coverage;
 pub mod data;
+pub mod fuzz;
 pub mod generator;
 pub mod hostile;
 pub mod kernel;

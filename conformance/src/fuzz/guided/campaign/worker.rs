@@ -1,0 +1,204 @@
+//! One thread of a campaign: picks an input, changes it, runs it, and looks at where it went.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use softbpf::Outcome;
+
+use super::{News, Options, Shared};
+use crate::fuzz::guided::compared::Watch;
+use crate::fuzz::guided::corpus::{Corpus, Entry};
+use crate::fuzz::guided::coverage::Taken;
+use crate::fuzz::guided::execute::Executor;
+use crate::fuzz::guided::finding::{Finding, Key};
+use crate::fuzz::guided::input::Input;
+use crate::fuzz::guided::minimise::minimise;
+use crate::fuzz::guided::mutate::Mutator;
+use crate::fuzz::guided::target::Target;
+use crate::rng::Rng;
+
+/// Executions after which the clock is looked at.
+const EXECUTIONS_A_LOOK: u32 = 8;
+
+/// Instructions after which it is.
+const INSTRUCTIONS_A_LOOK: u64 = 200_000;
+
+/// A thread's part of a campaign.
+pub(super) struct Worker<'c> {
+    executor: Executor,
+    target: &'c Target,
+    options: &'c Options,
+    shared: &'c Shared,
+    mutator: Mutator,
+    sender: Sender<News>,
+    rng: Rng,
+    /// What this thread knows of the corpus.
+    corpus: Corpus,
+    /// Entries of its own that are to be looked at closely.
+    fresh: VecDeque<Arc<Entry>>,
+    deadline: Option<Instant>,
+    executions: u32,
+    instructions: u64,
+}
+
+impl<'c> Worker<'c> {
+    pub(super) fn new(
+        index: usize,
+        executor: Executor,
+        target: &'c Target,
+        options: &'c Options,
+        shared: &'c Shared,
+        mutator: Mutator,
+        sender: Sender<News>,
+    ) -> Worker<'c> {
+        let corpus = Corpus::new(executor.graph().edges());
+        // Far apart in the sequence that all seeds have in common.
+        let rng = Rng::new(Rng::new(options.seed ^ (index as u64) << 32).next_u64());
+        Worker {
+            executor,
+            target,
+            options,
+            shared,
+            mutator,
+            sender,
+            rng,
+            corpus,
+            fresh: VecDeque::new(),
+            deadline: None,
+            executions: 0,
+            instructions: 0,
+        }
+    }
+
+    /// Runs the seeds, then what becomes of them, until the campaign ends.
+    pub(super) fn work(mut self, seeds: Vec<Input>, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        let mut goes_on = seeds.into_iter().all(|seed| self.run(seed));
+        while goes_on {
+            self.take_over();
+            goes_on = match self.fresh.pop_front() {
+                Some(entry) => self.look_closely(&entry),
+                None => self.vary(),
+            };
+        }
+        self.shared.stop();
+    }
+
+    /// Takes over what other threads have added.
+    fn take_over(&mut self) {
+        let known = self.corpus.entries().len();
+        if self.shared.entries.load(Ordering::Acquire) != known {
+            let state = self.shared.state();
+            for entry in state.corpus.entries().iter().skip(known) {
+                self.corpus.add(entry);
+            }
+        }
+    }
+
+    /// Runs a random variant of an entry.
+    fn vary(&mut self) -> bool {
+        let base = &self.target.base;
+        let mut input = self.corpus.pick(&mut self.rng).map_or_else(|| base.clone(), |entry| entry.input.clone());
+        let other = self.corpus.pick(&mut self.rng).cloned();
+        let other = other.as_ref().map_or(base, |entry| &entry.input);
+        self.mutator.mutate(&mut input, other, &mut self.rng);
+        self.run(input)
+    }
+
+    /// Watches what an entry compares and looks for, and runs what that suggests.
+    fn look_closely(&mut self, entry: &Entry) -> bool {
+        let target = self.target;
+        let mut watch = Watch::new(&target.object);
+        if !self.may_run() || self.executor.run_with(&entry.input, |step| watch.step(step)).is_err() {
+            return !self.shared.is_stopped();
+        }
+        let mut candidates = watch.candidates(&entry.input, &self.mutator);
+        for (map, key) in watch.keys() {
+            if let Some(element) = self.mutator.learn(map, key)
+                && !entry.input.elements.iter().any(|known| known.map == element.map && known.key == element.key)
+            {
+                let mut input = entry.input.clone();
+                self.mutator.put(&mut input.elements, element);
+                candidates.push(input);
+            }
+        }
+        candidates.into_iter().all(|candidate| self.run(candidate))
+    }
+
+    /// Whether there is time, and an execution left; takes the latter.
+    fn may_run(&mut self) -> bool {
+        if self.executions >= EXECUTIONS_A_LOOK || self.instructions >= INSTRUCTIONS_A_LOOK {
+            (self.executions, self.instructions) = (0, 0);
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.shared.stop();
+            }
+        }
+        self.executions += 1;
+        let before = self.shared.executions.fetch_add(1, Ordering::Relaxed);
+        !self.shared.is_stopped() && self.options.runs.is_none_or(|runs| before < runs)
+    }
+
+    /// Runs an input; false when the campaign ends.
+    fn run(&mut self, input: Input) -> bool {
+        if !self.may_run() {
+            return false;
+        }
+        // Every kind of input that there is has been run before.
+        let Ok(outcome) = self.executor.run(&input) else { return true };
+        self.instructions = self.instructions.saturating_add(outcome.instructions);
+        let key = Key::of(&outcome, self.options.expected.as_ref());
+        if outcome.ret.is_ok() && self.corpus.is_news(self.executor.taken()) {
+            self.keep(&input, &outcome);
+        }
+        match key {
+            Some(key) => self.found(key, input),
+            None => true,
+        }
+    }
+
+    fn keep(&mut self, input: &Input, outcome: &Outcome) {
+        self.take_over();
+        let taken: Vec<Taken> = self.executor.taken().collect();
+        let entry = Arc::new(Entry::new(input.clone(), taken.clone(), outcome.instructions));
+        {
+            let mut state = self.shared.state();
+            if !state.corpus.is_news(taken.iter().copied()) {
+                return;
+            }
+            state.see(&taken);
+            state.corpus.add(&entry);
+            self.shared.entries.store(state.corpus.entries().len(), Ordering::Release);
+        }
+        self.fresh.push_back(entry.clone());
+        // Nobody watches any more when this fails.
+        let _ = self.sender.send(News::Kept(entry));
+    }
+
+    /// Takes note of something that went wrong; false when the campaign ends.
+    fn found(&mut self, key: Key, input: Input) -> bool {
+        let taken: Vec<Taken> = self.executor.taken().collect();
+        let is_new = {
+            let mut state = self.shared.state();
+            state.see(&taken);
+            state.is_new(&key)
+        };
+        if !is_new {
+            return true;
+        }
+        let executions = self.shared.executions.load(Ordering::Relaxed);
+        if !self.options.keep_going {
+            self.shared.stop();
+        }
+        let expected = self.options.expected.as_ref();
+        let fixed = self.mutator.max_len().is_none();
+        let small = minimise(&mut self.executor, self.target, expected, &key, &input, fixed);
+        if let Ok(outcome) = self.executor.run(&small) {
+            let finding = Finding { key, input: small, found: input, outcome, executions };
+            let _ = self.sender.send(News::Found(Box::new(finding)));
+        }
+        self.options.keep_going
+    }
+}

@@ -1,0 +1,207 @@
+//! Makes an input small and simple while it still shows its finding. The same input gives the same result.
+
+use std::time::{Duration, Instant};
+
+use super::execute::Executor;
+use super::expect::Expectation;
+use super::finding::Key;
+use super::input::{Data, Input};
+use super::target::{Ask, Target};
+
+/// Most inputs that are tried.
+const MAX_RUNS: u64 = 20_000;
+
+/// Most instructions of all of them together.
+const MAX_INSTRUCTIONS: u64 = 100_000_000;
+
+/// How long at most. The other limits end it long before, and the same way each time, unless helpers move masses of bytes.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// What is still running after so many instructions most likely goes on for ever: a loop without an end need not be run for
+/// its whole budget each time.
+const SHORT_FUEL: u64 = 10_000;
+
+struct Minimiser<'m> {
+    executor: &'m mut Executor,
+    /// Its base's elements and the parts of its world that are pinned stay.
+    target: &'m Target,
+    expected: Option<&'m Expectation>,
+    key: &'m Key,
+    best: Input,
+    runs: u64,
+    instructions: u64,
+    deadline: Instant,
+    /// Lengths stay as they are.
+    fixed: bool,
+}
+
+/// The smallest input with this finding that is found; `fixed` keeps the length of a context.
+pub(super) fn minimise(
+    executor: &mut Executor,
+    target: &Target,
+    expected: Option<&Expectation>,
+    key: &Key,
+    input: &Input,
+    fixed: bool,
+) -> Input {
+    if matches!(key, Key::Endless { .. }) {
+        executor.set_fuel(target.fuel.min(SHORT_FUEL));
+        let best = minimised(executor, target, expected, key, input, fixed);
+        executor.set_fuel(target.fuel);
+        if executor.run(&best).is_ok_and(|outcome| Key::of(&outcome, expected).as_ref() == Some(key)) {
+            return best;
+        }
+    }
+    minimised(executor, target, expected, key, input, fixed)
+}
+
+fn minimised(
+    executor: &mut Executor,
+    target: &Target,
+    expected: Option<&Expectation>,
+    key: &Key,
+    input: &Input,
+    fixed: bool,
+) -> Input {
+    let (best, deadline) = (input.clone(), Instant::now() + MAX_TIME);
+    let mut minimiser = Minimiser { executor, target, expected, key, best, runs: 0, instructions: 0, deadline, fixed };
+    loop {
+        let before = minimiser.best.clone();
+        minimiser.elements();
+        minimiser.world();
+        minimiser.data();
+        if minimiser.best == before || minimiser.is_done() {
+            return minimiser.best;
+        }
+    }
+}
+
+impl Minimiser<'_> {
+    fn is_done(&self) -> bool {
+        self.runs >= MAX_RUNS || self.instructions >= MAX_INSTRUCTIONS || Instant::now() >= self.deadline
+    }
+
+    /// Takes the change if the finding is still there.
+    fn try_to(&mut self, change: impl FnOnce(&mut Input)) -> bool {
+        let mut input = self.best.clone();
+        change(&mut input);
+        if input == self.best || self.is_done() {
+            return false;
+        }
+        self.runs += 1;
+        let Ok(outcome) = self.executor.run(&input) else { return false };
+        self.instructions = self.instructions.saturating_add(outcome.instructions);
+        let same = Key::of(&outcome, self.expected).as_ref() == Some(self.key);
+        if same {
+            self.best = input;
+        }
+        same
+    }
+
+    fn elements(&mut self) {
+        for index in (self.target.base.elements.len()..self.best.elements.len()).rev() {
+            if !self.try_to(|input| drop(input.elements.remove(index))) {
+                self.zero(|input| input.elements.get_mut(index).map(|element| &mut element.value));
+            }
+        }
+    }
+
+    fn world(&mut self) {
+        let base = &self.target.base.world;
+        self.try_to(|input| input.world.clone_from(base));
+        for ask in Ask::ALL {
+            self.try_to(|input| ask.copy(base, &mut input.world));
+        }
+    }
+
+    fn data(&mut self) {
+        let base = &self.target.base.data;
+        match (&self.best.data, base) {
+            (Data::Registers(registers), _) => {
+                for index in 0..registers.values().len() {
+                    self.register(index);
+                }
+            }
+            (Data::Packet { .. }, Data::Packet { ifindex, queue, mark, .. }) => {
+                let (to_ifindex, to_queue, to_mark) = (*ifindex, *queue, *mark);
+                self.try_to(|input| {
+                    if let Data::Packet { ifindex, queue, mark, .. } = &mut input.data {
+                        (*ifindex, *queue, *mark) = (to_ifindex, to_queue, to_mark);
+                    }
+                });
+                self.bytes();
+            }
+            (Data::Packet { .. } | Data::Bytes(_), _) => self.bytes(),
+        }
+    }
+
+    fn register(&mut self, index: usize) {
+        // Never back to what has been tried: a register only gets smaller.
+        for value in [0, 1] {
+            self.try_to(|input| {
+                if let Data::Registers(registers) = &mut input.data {
+                    let place = &mut registers.values_mut()[index];
+                    *place = value.min(*place);
+                }
+            });
+        }
+    }
+
+    fn bytes(&mut self) {
+        if !self.fixed {
+            self.shorten();
+        }
+        self.zero(|input| input.data.bytes_mut());
+    }
+
+    /// Cuts off the end, then deletes blocks anywhere, from large to small.
+    fn shorten(&mut self) {
+        let len = |minimiser: &Self| minimiser.best.data.bytes().map_or(0, Vec::len);
+        let mut block = len(self).next_power_of_two();
+        while block > 0 {
+            while len(self) >= block && self.try_to(|input| cut(input, |bytes| bytes.truncate(bytes.len() - block))) {}
+            block /= 2;
+        }
+        let mut block = len(self).next_power_of_two() / 2;
+        while block > 0 {
+            let mut start = 0;
+            while start + block <= len(self) {
+                if !self.try_to(|input| cut(input, |bytes| drop(bytes.drain(start..start + block)))) {
+                    start += block;
+                }
+            }
+            block /= 2;
+        }
+    }
+
+    /// Zeros blocks of the bytes that `of` finds, from large to small.
+    fn zero(&mut self, of: impl Fn(&mut Input) -> Option<&mut Vec<u8>>) {
+        let len = of(&mut self.best).map_or(0, |bytes| bytes.len());
+        let mut block = len.next_power_of_two();
+        while block > 0 {
+            for start in (0..len).step_by(block) {
+                self.try_to(|input| {
+                    let end = len.min(start + block);
+                    if let Some(place) = of(input).and_then(|bytes| bytes.get_mut(start..end)) {
+                        place.fill(0);
+                    }
+                });
+            }
+            block /= 2;
+        }
+        // What must not be 0 may be less.
+        for (at, bit) in (0..len).flat_map(|at| (0..8).rev().map(move |bit| (at, bit))) {
+            self.try_to(|input| {
+                if let Some(place) = of(input).and_then(|bytes| bytes.get_mut(at)) {
+                    *place &= !(1 << bit);
+                }
+            });
+        }
+    }
+}
+
+fn cut(input: &mut Input, how: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(bytes) = input.data.bytes_mut() {
+        how(bytes);
+    }
+}
