@@ -102,6 +102,16 @@ pub(crate) enum CliError {
     NoSuchCpu { cpu: u32, cpus: u32 },
     #[error("{file}: no baseline that softbpf bench --save has written")]
     NoBaseline { file: String },
+    #[error("{file}: no input that softbpf fuzz has written: {problem}")]
+    NoInput { file: String, problem: String },
+    #[error("{file}: {program_type} programs take {taken}, not {given}")]
+    OtherInput { file: String, program_type: ProgramType, taken: &'static str, given: &'static str },
+    #[error(transparent)]
+    Element(#[from] softbpf_conformance::fuzz::guided::input::ElementError),
+    #[error(transparent)]
+    Target(#[from] softbpf_conformance::fuzz::guided::TargetError),
+    #[error("--expect: {0}")]
+    Expectation(softbpf_conformance::fuzz::guided::expect::ExpectationError),
     #[error("{name} is an input twice")]
     SameInput { name: String },
     #[error("--repeat: a program runs at least once")]

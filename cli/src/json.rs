@@ -22,7 +22,7 @@ fn write(document: &Json, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     render::hex(bytes).replace(' ', "")
 }
 
@@ -35,6 +35,12 @@ pub(crate) fn conform(document: &Json, out: &mut dyn Write) -> io::Result<()> {
 // softbpf bench
 
 pub(crate) fn bench(document: &Json, out: &mut dyn Write) -> io::Result<()> {
+    write(document, out)
+}
+
+// softbpf fuzz
+
+pub(crate) fn fuzz(document: &Json, out: &mut dyn Write) -> io::Result<()> {
     write(document, out)
 }
 

@@ -14,6 +14,7 @@ mod conform;
 mod disasm;
 mod elf;
 mod error;
+mod fuzz;
 pub mod harness;
 mod input;
 mod jited;
@@ -57,5 +58,6 @@ fn command(command: &Command, output: &mut Output) -> Result<Status, CliError> {
         Command::Asm(args) => asm::command(args, output),
         Command::Bench(args) => bench::command(args, output),
         Command::Conform(args) => conform::command(args, output),
+        Command::Fuzz(args) => fuzz::command(args, output),
     }
 }

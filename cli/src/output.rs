@@ -12,7 +12,7 @@ pub(crate) enum Status {
     Done,
     /// The program trapped.
     Trapped,
-    /// A conformance case failed.
+    /// A conformance case failed, or fuzzing found something.
     Failed,
     /// The command line or the input is wrong.
     Refused,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod conform;
+mod fuzz;
 mod run;
 mod values;
 
@@ -12,6 +13,7 @@ use softbpf::program_type::ProgramType;
 
 pub(crate) use bench::{BenchArgs, InputArgs};
 pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
+pub(crate) use fuzz::FuzzArgs;
 pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
@@ -21,7 +23,7 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0  the program returned, or there was nothing to run
   1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions;
-     or a conformance case failed
+     or a conformance case failed, or fuzzing found something
   2  the command line or the input is wrong
 
 OBJECT is an ELF file that clang made for BPF, assembly text (.s, .asm, .txt), raw bytecode (.bin), or - for \
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     /// Run conformance vectors: on the engines, or on another implementation
     Conform(Box<ConformArgs>),
+    /// Look for inputs that make a program go wrong
+    Fuzz(Box<FuzzArgs>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -34,6 +34,9 @@ pub(crate) struct RunArgs {
     pub(crate) program: ProgramArgs,
     #[command(flatten)]
     pub(crate) context: ContextArgs,
+    /// Run on an input that softbpf fuzz has written; other options go over what it says of maps and world
+    #[arg(long, value_name = "FILE", help_heading = "Context", conflicts_with_all = ["fields", "ctx_hex", "ctx_file", "packet", "packet_file"])]
+    pub(crate) input: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) setup: SetupArgs,
     /// What runs the program; under --trace and --strict always the interpreter

@@ -7,10 +7,10 @@ use softbpf::engine::Engine;
 use softbpf::machine::Machine;
 use softbpf::outcome::Trap;
 use softbpf_conformance::MakeEngine;
+use softbpf_conformance::fuzz::guided::Data;
 use softbpf_jit::inspect::{Compilation, inspect};
 
 use crate::error::CliError;
-use crate::run::context::Built;
 
 /// Samples of each that are taken however long it takes: fewer cannot be compared.
 const LEAST_ROUNDS: usize = 7;
@@ -52,7 +52,7 @@ pub(super) struct Runs<'m> {
     pub(super) machine: &'m MakeMachine<'m>,
     pub(super) engine: MakeEngine,
     pub(super) program: &'m str,
-    pub(super) context: &'m Built,
+    pub(super) context: &'m Data,
     /// Of the first run of a machine.
     pub(super) r0: u64,
     /// Of a run, on average.

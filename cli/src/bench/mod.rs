@@ -15,12 +15,13 @@ use softbpf::engine::Engine;
 use softbpf::interp::Interpreter;
 use softbpf::program::ProgramInfo;
 use softbpf_conformance::engine_named;
+use softbpf_conformance::fuzz::guided::Data;
 
 use crate::args::{BenchArgs, ContextArgs, InputArgs};
 use crate::error::CliError;
 use crate::input;
 use crate::output::{Output, Status};
-use crate::run::context::{self, Built};
+use crate::run::context;
 use crate::run::{load, machine};
 use measure::{Compiles, Contestant, Runs, Stopped, interleaved};
 use saved::{COMPILE, Saved};
@@ -86,7 +87,7 @@ pub(crate) fn command(args: &BenchArgs, output: &mut Output) -> Result<Status, C
     let btf = input.object.btf().map(|btf| &**btf);
     let inputs = inputs(&args.inputs)?;
     let inputs = inputs.into_iter().map(|(name, args)| Ok((name, context::build(&args, &program, btf)?)));
-    let inputs: Vec<(String, Built)> = inputs.collect::<Result<_, CliError>>()?;
+    let inputs: Vec<(String, Data)> = inputs.collect::<Result<_, CliError>>()?;
     let make = |engine: Box<dyn Engine>| machine(&input, &args.setup, engine, false);
     let bar = progress_bar(args.seconds);
     let report = measure(&program, &inputs, &make, args.seconds, baseline.as_ref(), &bar);
@@ -96,7 +97,7 @@ pub(crate) fn command(args: &BenchArgs, output: &mut Output) -> Result<Status, C
         Err(Stopped::Error(error)) => return Err(error),
         Err(Stopped::Trapped(trap, vm)) => {
             let no_context =
-                inputs.iter().all(|(_, context)| matches!(context, Built::Bytes(bytes) if bytes.is_empty()));
+                inputs.iter().all(|(_, context)| matches!(context, Data::Bytes(bytes) if bytes.is_empty()));
             crate::render::trap(&trap, no_context, &vm, &input.object, &mut output.err)?;
             return Ok(Status::Trapped);
         }
@@ -158,7 +159,7 @@ fn progress_bar(seconds: f64) -> ProgressBar {
 
 fn measure(
     program: &ProgramInfo,
-    inputs: &[(String, Built)],
+    inputs: &[(String, Data)],
     make: &measure::MakeMachine<'_>,
     seconds: f64,
     baseline: Option<&Saved>,

@@ -21,7 +21,7 @@ pub(crate) use insn::insn_text;
 pub(crate) use sentence::{place, sentence};
 pub(crate) use text::{bytes, clean, excerpt, hex, plural, style};
 pub(crate) use trap::render as trap;
-pub(crate) use verdict::reading;
+pub(crate) use verdict::{reading, verdict};
 
 /// All that a run did: the trap on standard error, the rest on standard output.
 pub(crate) fn run(report: &Report, vm: &Machine, object: &Object, output: &mut Output) -> io::Result<()> {

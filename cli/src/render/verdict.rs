@@ -41,6 +41,15 @@ pub(crate) fn reading(value: u64, program_type: ProgramType) -> Option<String> {
     Some(format!("{number}{width}{name}"))
 }
 
+/// The value of a name that programs of this type return: the other way round.
+pub(crate) fn verdict(name: &str, program_type: ProgramType) -> Option<i64> {
+    let (names, first): (&[&str], i64) = match program_type == ProgramType::Xdp {
+        true => (&XDP, 0),
+        false => (&TC, -1),
+    };
+    Some(names.iter().position(|known| *known == name)? as i64 + first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +66,8 @@ mod tests {
         assert_eq!(reading(-14_i32 as u32 as u64, ProgramType::Kprobe).as_deref(), Some("-14 as 32 bits: -EFAULT"));
         assert_eq!(reading(-4000_i64 as u64, ProgramType::Kprobe).as_deref(), Some("-4000"));
         assert_eq!(reading(i64::MIN as u64, ProgramType::Kprobe), None);
+        assert_eq!(verdict("XDP_PASS", ProgramType::Xdp), Some(2));
+        assert_eq!(verdict("TC_ACT_UNSPEC", ProgramType::SchedCls), Some(-1));
+        assert_eq!(verdict("TC_ACT_OK", ProgramType::Xdp), None);
     }
 }

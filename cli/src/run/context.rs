@@ -1,47 +1,20 @@
 //! The context that the command line describes, in the kind that the program takes.
 
 use softbpf::btf::Btf;
-use softbpf::context::{Bytes, Context, ContextError, ContextKind, Packet, Placed, PtRegs, REGISTERS};
-use softbpf::memory::Memory;
+use softbpf::context::{ContextKind, PtRegs, REGISTERS};
 use softbpf::program::ProgramInfo;
 use softbpf::program_type::ProgramType;
+use softbpf_conformance::fuzz::guided::Data;
 
 use super::fields;
 use crate::args::{ContextArgs, Field};
 use crate::error::CliError;
 use crate::input;
 
-/// A context of any kind.
-pub(crate) enum Built {
-    Registers(PtRegs),
-    Packet { context: Packet, bytes: Vec<u8> },
-    Bytes(Vec<u8>),
-}
-
-impl Built {
-    /// The packet's bytes, if there is a packet.
-    pub(crate) fn packet(&self) -> Option<&[u8]> {
-        match self {
-            Built::Packet { bytes, .. } => Some(bytes),
-            Built::Registers(_) | Built::Bytes(_) => None,
-        }
-    }
-}
-
-impl Context for Built {
-    fn place(&self, memory: &mut Memory, program_type: ProgramType) -> Result<Placed, ContextError> {
-        match self {
-            Built::Registers(registers) => registers.place(memory, program_type),
-            Built::Packet { context, .. } => context.place(memory, program_type),
-            Built::Bytes(bytes) => Bytes(bytes).place(memory, program_type),
-        }
-    }
-}
-
 /// What the options say, for this program.
-pub(crate) fn build(args: &ContextArgs, program: &ProgramInfo, btf: Option<&Btf>) -> Result<Built, CliError> {
+pub(crate) fn build(args: &ContextArgs, program: &ProgramInfo, btf: Option<&Btf>) -> Result<Data, CliError> {
     if let Some(bytes) = given(args.ctx_hex.as_ref().map(|hex| &hex.0), args.ctx_file.as_deref())? {
-        return Ok(Built::Bytes(bytes));
+        return Ok(Data::Bytes(bytes));
     }
     let packet = given(args.packet.as_ref().map(|hex| &hex.0), args.packet_file.as_deref())?;
     let program_type = program.program_type;
@@ -56,7 +29,7 @@ pub(crate) fn build(args: &ContextArgs, program: &ProgramInfo, btf: Option<&Btf>
         ContextKind::Bytes if program_type == ProgramType::Unspec && !args.fields.is_empty() => {
             registers(&args.fields, program_type)
         }
-        ContextKind::Bytes => fields::build(&args.fields, program, btf).map(Built::Bytes),
+        ContextKind::Bytes => fields::build(&args.fields, program, btf).map(Data::Bytes),
     }
 }
 
@@ -73,31 +46,31 @@ fn no_such_field(program_type: ProgramType, field: &Field, fields: &[&str]) -> C
     CliError::NoSuchField { program_type, name: field.name.clone(), fields }
 }
 
-fn registers(fields: &[Field], program_type: ProgramType) -> Result<Built, CliError> {
+fn registers(fields: &[Field], program_type: ProgramType) -> Result<Data, CliError> {
     const PARAMETERS: [&str; 7] = ["parm1", "parm2", "parm3", "parm4", "parm5", "parm6", "ret"];
     let mut registers = PtRegs::new();
     for field in fields {
         let unknown = |_| no_such_field(program_type, field, &[&PARAMETERS[..], &REGISTERS[..]].concat());
         registers.set(&field.name, field.value).map_err(unknown)?;
     }
-    Ok(Built::Registers(registers))
+    Ok(Data::Registers(registers))
 }
 
-fn packet(bytes: Vec<u8>, fields: &[Field], program_type: ProgramType) -> Result<Built, CliError> {
-    let mut context = Packet::new(&bytes);
+fn packet(bytes: Vec<u8>, fields: &[Field], program_type: ProgramType) -> Result<Data, CliError> {
+    let (mut ifindex, mut queue, mut mark) = (1, 0, 0);
     for field in fields {
         let FieldValue(value) = FieldValue::of(field)?;
-        context = match field.name.as_str() {
-            "ifindex" => context.ifindex(value),
-            "queue" => context.queue(value),
-            "mark" if program_type != ProgramType::Xdp => context.mark(value),
+        match field.name.as_str() {
+            "ifindex" => ifindex = value,
+            "queue" => queue = value,
+            "mark" if program_type != ProgramType::Xdp => mark = value,
             _ if program_type == ProgramType::Xdp => {
                 return Err(no_such_field(program_type, field, &["ifindex", "queue"]));
             }
             _ => return Err(no_such_field(program_type, field, &["ifindex", "queue", "mark"])),
-        };
+        }
     }
-    Ok(Built::Packet { context, bytes })
+    Ok(Data::Packet { bytes, ifindex, queue, mark })
 }
 
 /// The value of a 32-bit field.

@@ -12,7 +12,7 @@ use crate::input::{Format, Input};
 use crate::literal::Literal;
 
 /// The only key of a section of global data.
-const KEY: [u8; 4] = [0; 4];
+pub(crate) const KEY: [u8; 4] = [0; 4];
 
 pub(crate) fn set(settings: &[Setting], input: &Input, vm: &mut Machine) -> Result<(), CliError> {
     if settings.is_empty() {
@@ -20,6 +20,12 @@ pub(crate) fn set(settings: &[Setting], input: &Input, vm: &mut Machine) -> Resu
     }
     let variables = variables(input)?;
     settings.iter().try_for_each(|setting| write(&find(&setting.place, &variables)?, &setting.value, vm))
+}
+
+/// The sections whose variables are set.
+pub(crate) fn sections(settings: &[Setting], input: &Input) -> Result<Vec<Arc<str>>, CliError> {
+    let variables = if settings.is_empty() { Vec::new() } else { variables(input)? };
+    settings.iter().map(|setting| Ok(find(&setting.place, &variables)?.section)).collect()
 }
 
 /// Every variable that a map holds: by the symbols, and those of the kernel's configuration.

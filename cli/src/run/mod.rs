@@ -2,16 +2,18 @@
 
 pub(crate) mod context;
 mod fields;
-mod globals;
+pub(crate) mod globals;
 mod maps;
 mod trace;
 mod world;
 
 use softbpf::engine::Engine;
+use softbpf::helpers::HelperRef;
 use softbpf::interp::Interpreter;
 use softbpf::program::ProgramInfo;
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Outcome};
+use softbpf_conformance::fuzz::guided::Data;
 use softbpf_jit::Perf;
 
 pub(crate) use maps::{Element, MapDump, Pretty, Value};
@@ -19,6 +21,7 @@ pub(crate) use trace::Recorded;
 
 use crate::args::{self, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs};
 use crate::error::CliError;
+use crate::fuzz::Saved;
 use crate::input::{self, Format, Input};
 use crate::json;
 use crate::output::{Output, Status};
@@ -47,8 +50,12 @@ pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, Cli
         return Err(CliError::NoRuns);
     }
     let (input, program) = load(&args.program, &args.setup)?;
-    let context = context::build(&args.context, &program, input.object.btf().map(|btf| &**btf))?;
-    let mut vm = machine(&input, &args.setup, engine(args)?, args.strict)?;
+    let saved = args.input.as_deref().map(Saved::read).transpose()?;
+    let context = match &saved {
+        Some(saved) => saved.input.data.clone(),
+        None => context::build(&args.context, &program, input.object.btf().map(|btf| &**btf))?,
+    };
+    let mut vm = machine_with(&input, &args.setup, saved.as_ref(), engine(args)?, args.strict)?;
     let report = run(&mut vm, &input, program, &context, args, output)?;
     if args.json {
         json::run(&report, &mut output.out)?;
@@ -86,25 +93,53 @@ pub(crate) fn machine(
     engine: Box<dyn Engine>,
     strict: bool,
 ) -> Result<Machine, CliError> {
+    machine_with(input, args, None, engine, strict)
+}
+
+/// The machine before a run on what a file says, over which the options go.
+fn machine_with(
+    input: &Input,
+    args: &SetupArgs,
+    saved: Option<&Saved>,
+    engine: Box<dyn Engine>,
+    strict: bool,
+) -> Result<Machine, CliError> {
     let mut config = Config { track_uninitialised: strict, engine, ..Config::default() };
-    config.cpus = args.world.cpus.unwrap_or(config.cpus);
+    config.cpus = args.world.cpus.or(saved.map(|saved| saved.cpus)).unwrap_or(config.cpus);
     let mut vm = Machine::with_config(&input.object, config)?;
-    vm.fuel = args.fuel.unwrap_or(vm.fuel);
+    vm.fuel = args.fuel.or(saved.map(|saved| saved.fuel)).unwrap_or(vm.fuel);
+    if let Some(saved) = saved {
+        saved.prepare(&mut vm)?;
+    }
     world::set(&args.world, &mut vm)?;
-    for far in &args.memory {
-        let refused = |_| CliError::Memory { addr: far.addr, size: far.bytes.len() as u64 };
-        vm.place_at(far.addr, &format!("memory of --mem {:#x}", far.addr), &far.bytes).map_err(refused)?;
-    }
-    for mock in &args.mocks {
-        let value = mock.value;
-        match crate::literal::number(&mock.helper).map(i32::try_from) {
-            Ok(Ok(number)) => vm.mock(number, move |_| value)?,
-            _ => vm.mock(mock.helper.as_str(), move |_| value)?,
-        }
-    }
+    place(args.memory.iter().map(|far| (far.addr, &far.bytes[..])), &mut vm)?;
+    mock(mocks(args)?, &mut vm)?;
     globals::set(&args.settings, input, &mut vm)?;
     maps::fill(&args.maps, &input.object, &mut vm)?;
     Ok(vm)
+}
+
+/// Places kernel or user memory.
+pub(crate) fn place<'b>(memory: impl Iterator<Item = (u64, &'b [u8])>, vm: &mut Machine) -> Result<(), CliError> {
+    for (addr, bytes) in memory {
+        let refused = |_| CliError::Memory { addr, size: bytes.len() as u64 };
+        vm.place_at(addr, &format!("memory of --mem {addr:#x}"), bytes).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// The helpers that return constants, by number.
+pub(crate) fn mocks(args: &SetupArgs) -> Result<Vec<(i32, u64)>, CliError> {
+    let number = |helper: &str| match crate::literal::number(helper).map(i32::try_from) {
+        Ok(Ok(number)) => Ok(number),
+        _ => HelperRef::from(helper).number(),
+    };
+    args.mocks.iter().map(|mock| Ok((number(&mock.helper)?, mock.value))).collect()
+}
+
+/// Makes helpers return constants.
+pub(crate) fn mock(mocks: impl IntoIterator<Item = (i32, u64)>, vm: &mut Machine) -> Result<(), CliError> {
+    mocks.into_iter().try_for_each(|(number, value)| Ok(vm.mock(number, move |_| value)?))
 }
 
 /// The engine that is wanted. What perf is to be told of is machine code: there, `auto` stands for the JIT.
@@ -129,7 +164,7 @@ fn run(
     vm: &mut Machine,
     input: &Input,
     program: ProgramInfo,
-    context: &context::Built,
+    context: &Data,
     args: &RunArgs,
     output: &mut Output,
 ) -> Result<Report, CliError> {
@@ -152,7 +187,7 @@ fn run(
         runs,
         instructions,
         outcome,
-        packet: context.packet().map(<[u8]>::to_vec),
+        packet: if let Data::Packet { bytes, .. } = context { Some(bytes.clone()) } else { None },
         maps: maps::dump(&input.object, vm, args.entries)?,
         trace: tracer.and_then(trace::Tracer::into_recorded),
     })

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use softbpf::engine::Step;
 use softbpf::map_spec::MapSpec;
 use softbpf::{Machine, Outcome};
+use softbpf_conformance::fuzz::guided::Data;
 
-use super::context::Built;
 use crate::error::CliError;
 use crate::render::insn_text;
 
@@ -68,7 +68,7 @@ impl Tracer {
         &mut self,
         vm: &mut Machine,
         program: &str,
-        context: &Built,
+        context: &Data,
         maps: &[MapSpec],
         writer: &mut dyn Write,
     ) -> Result<Outcome, CliError> {

@@ -36,7 +36,7 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_str(&stdout(args)).expect("JSON")
 }
 
-fn keys(value: &Value) -> String {
+pub(super) fn keys(value: &Value) -> String {
     value.as_object().expect("an object").keys().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 

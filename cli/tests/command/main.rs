@@ -8,6 +8,7 @@ mod bench;
 mod conform;
 mod disasm;
 mod harness;
+mod fuzz;
 mod jited;
 mod run;
 mod show;

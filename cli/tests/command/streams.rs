@@ -61,6 +61,7 @@ fn help_says_what_the_status_means() {
               asm      Assemble text to bytecode
               bench    Measure a program: time of a run on interpreter and JIT, time and size of compiled code
               conform  Run conformance vectors: on the engines, or on another implementation
+              fuzz     Look for inputs that make a program go wrong
               help     Print this message or the help of the given subcommand(s)
 
             Options:
@@ -70,7 +71,7 @@ fn help_says_what_the_status_means() {
             Exit status:
               0  the program returned, or there was nothing to run
               1  the program trapped: it did what a kernel would not have let it do, or ran out of instructions;
-                 or a conformance case failed
+                 or a conformance case failed, or fuzzing found something
               2  the command line or the input is wrong
 
             OBJECT is an ELF file that clang made for BPF, assembly text (.s, .asm, .txt), raw bytecode (.bin),

@@ -1,0 +1,13 @@
+//! `softbpf fuzz`: looks for inputs that make a program go wrong.
+//!
+//! How inputs are made and judged: [`softbpf_conformance::fuzz`]. Here are what the command line says of a campaign
+//! ([`guided`]), the files that inputs are kept in ([`saved`]), the Rust tests that findings become ([`test`]), and what is
+//! shown ([`render`]).
+
+mod guided;
+mod render;
+mod saved;
+mod test;
+
+pub(crate) use guided::command;
+pub(crate) use saved::Saved;

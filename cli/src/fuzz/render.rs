@@ -1,0 +1,126 @@
+//! What fuzzing found, for people and as JSON.
+
+use std::io::{self, Write};
+
+use serde_json::{Value as Json, json};
+use softbpf::Machine;
+use softbpf::program::ProgramInfo;
+use softbpf_conformance::fuzz::guided::{Data, Finding, Key, Summary};
+
+use super::guided::Filed;
+use crate::args::FuzzArgs;
+use crate::input::Input;
+use crate::output::Output;
+use crate::render::{self, bytes, clean, plural, reading, style};
+
+/// A finding, as soon as there is one.
+pub(super) fn found(
+    filed: &Filed,
+    input: &Input,
+    program: &ProgramInfo,
+    args: &FuzzArgs,
+    vm: &Machine,
+    output: &mut Output,
+) -> io::Result<()> {
+    let Filed { finding, file, test } = filed;
+    let out = &mut output.out;
+    match &finding.outcome.ret {
+        Ok(value) => {
+            let meaning =
+                reading(*value, program.program_type).map(|meaning| format!(", {meaning}")).unwrap_or_default();
+            let what = format!("{} returned {value} ({value:#x}{meaning})", clean(&program.name));
+            writeln!(out, "{} {}", style::error("error:"), style::title(what))?;
+            let expected = args.campaign.expect.as_deref().unwrap_or_default();
+            writeln!(out, "  {} expected: {}\n", style::frame("="), clean(expected))?;
+        }
+        Err(trap) => render::trap(trap, finding.outcome.context.is_empty(), vm, &input.object, out)?,
+    }
+    writeln!(out, "found     after {}; made small: {}", plural(finding.executions, "input"), size(finding))?;
+    writeln!(out, "replay    softbpf run {} {} --input {}", clean(&input.file), clean(&program.name), file.display())?;
+    writeln!(out, "as test   {}\n", test.display())
+}
+
+/// What an input consists of.
+fn size(finding: &Finding) -> String {
+    let elements = match finding.input.elements.len() as u64 {
+        0 => String::new(),
+        count => format!(", {}", plural(count, "map element")),
+    };
+    match &finding.input.data {
+        Data::Packet { bytes: packet, .. } => format!("a packet of {}{elements}", bytes(packet.len() as u64)),
+        Data::Registers(registers) => {
+            let set = registers.values().iter().filter(|value| **value != 0).count();
+            format!("{} set{elements}", plural(set as u64, "register"))
+        }
+        Data::Bytes(context) => format!("a context of {}{elements}", bytes(context.len() as u64)),
+    }
+}
+
+/// How far the campaign came.
+pub(super) fn summary(summary: &Summary, program: &ProgramInfo, lines: bool, out: &mut dyn Write) -> io::Result<()> {
+    let stats = &summary.stats;
+    writeln!(out, "program   {} ({})", clean(&program.name), program.program_type)?;
+    let (seconds, rate) = (stats.elapsed.as_secs_f64(), stats.executions_per_second());
+    writeln!(out, "inputs    {} in {seconds:.1} s, {rate:.0} a second", stats.executions)?;
+    writeln!(out, "coverage  {} of {} edges", stats.covered.edges, stats.covered.of_edges)?;
+    writeln!(out, "kept      {}", plural(stats.corpus as u64, "input"))?;
+    writeln!(out, "findings  {}", stats.findings)?;
+    if lines {
+        writeln!(out, "\n{}", style::title("lines that no input came to"))?;
+        for line in &summary.lines_never_run {
+            writeln!(out, "  {}:{}  {}", clean(&line.file), line.line, clean(line.text.trim()))?;
+        }
+        if summary.lines_never_run.is_empty() {
+            writeln!(out, "  none, or the object has no line info")?;
+        }
+    }
+    Ok(())
+}
+
+/// A finding without its input.
+pub(super) fn finding(finding: &Finding) -> Json {
+    let (kind, slot) = match &finding.key {
+        Key::Trap { kind, slot, .. } => (*kind, Some(*slot)),
+        Key::Endless { .. } => ("endless", None),
+        Key::Unexpected { .. } => ("unexpected", None),
+    };
+    let trap = finding.outcome.trap();
+    let line = trap.and_then(|trap| trap.line.as_ref());
+    json!({
+        "kind": kind,
+        "program": trap.map(|trap| &*trap.program),
+        "function": trap.and_then(|trap| trap.function.as_deref()),
+        "slot": slot,
+        "message": trap.map(|trap| render::sentence(&trap.kind, trap.insn.as_ref())),
+        "line": line.map(|line| json!({ "file": line.file, "line": line.line, "column": line.column, "text": line.text })),
+        "return": finding.outcome.ret.as_ref().ok(),
+        "executions": finding.executions,
+    })
+}
+
+/// All of it.
+pub(super) fn document(summary: &Summary, filed: &[Filed], program: &ProgramInfo, args: &FuzzArgs) -> Json {
+    let stats = &summary.stats;
+    let lines = summary.lines_never_run.iter();
+    let with_files = |filed: &Filed| {
+        let mut document = finding(&filed.finding);
+        document["input"] = filed.file.display().to_string().into();
+        document["test"] = filed.test.display().to_string().into();
+        document
+    };
+    json!({
+        "program": &*program.name,
+        "type": program.program_type.name(),
+        "seed": args.setup.world.seed.unwrap_or(0),
+        "executions": stats.executions,
+        "seconds": stats.elapsed.as_secs_f64(),
+        "executions_per_second": stats.executions_per_second(),
+        "coverage": {
+            "edges": stats.covered.edges,
+            "of_edges": stats.covered.of_edges,
+            "lines_never_run": lines.map(|line| json!({ "file": line.file, "line": line.line, "text": line.text })).collect::<Vec<_>>(),
+        },
+        "corpus": stats.corpus,
+        "findings": filed.iter().map(with_files).collect::<Vec<_>>(),
+    })
+}
