@@ -154,6 +154,14 @@ fn time_ends_a_campaign() {
 }
 
 #[test]
+fn a_program_that_always_traps_is_fuzzed_on() {
+    let object = fixture("faults.bpf.o");
+    let always = target(object, "deep_recursion", Data::Registers(PtRegs::new()));
+    let summary = fuzz(always, Options { keep_going: true, runs: Some(500), ..Options::default() });
+    assert_eq!((summary.findings.len(), summary.stats.corpus, summary.stats.executions), (1, 0, 500));
+}
+
+#[test]
 fn whoever_watches_can_end_it() {
     let campaign = Campaign::new(parser("parse_right"), Options::default()).unwrap_or_else(|error| panic!("{error}"));
     let summary = campaign.run(|_| ControlFlow::Break(())).unwrap_or_else(|error| panic!("{error}"));

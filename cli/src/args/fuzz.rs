@@ -8,12 +8,13 @@ use clap::{Args, value_parser};
 use super::run::{ContextArgs, ProgramArgs, SetupArgs};
 use crate::literal::number64;
 
-/// Look for inputs that make a program go wrong: that trap it, keep it running without an end, or make it return what it
-/// should not.
+/// Look for inputs that make a program go wrong
+///
+/// That is: that trap it, keep it running without an end, or make it return what it should not.
 ///
 /// Packet or context, contents of maps, and what helpers tell of time, random numbers, task and CPU are varied, and what
 /// takes a new way through the program is varied further. What --map, --set, --mem, --mock and the options of the world
-/// say holds in every run; what --ctx and --packet say is one input to begin with.
+/// say holds in every run; what --ctx and --packet say is one input to begin with. Constants (.rodata) are as --set says.
 ///
 /// A finding is made small and written to a file that softbpf run --input replays, and to a Rust test.
 #[derive(Debug, Args)]
@@ -24,18 +25,18 @@ use crate::literal::number64;
 pub(crate) struct FuzzArgs {
     #[command(flatten)]
     pub(crate) program: ProgramArgs,
-    #[command(flatten)]
-    pub(crate) campaign: CampaignArgs,
-    #[command(flatten)]
-    pub(crate) context: ContextArgs,
-    #[command(flatten)]
-    pub(crate) setup: SetupArgs,
     /// List the lines of source that no input came to
     #[arg(long)]
     pub(crate) show_coverage: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) campaign: CampaignArgs,
+    #[command(flatten)]
+    pub(crate) context: ContextArgs,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
 }
 
 /// How to fuzz, and what counts as a finding.

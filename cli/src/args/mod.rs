@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     /// Run conformance vectors: on the engines, or on another implementation
     Conform(Box<ConformArgs>),
-    /// Look for inputs that make a program go wrong
+    // Its help, the long one too, stands with its options.
     Fuzz(Box<FuzzArgs>),
 }
 

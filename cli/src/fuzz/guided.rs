@@ -187,11 +187,11 @@ impl<'a> Fuzzed<'a> {
     /// Adds an input to the folder, under a name that its contents give.
     fn keep(&self, input: &FuzzInput) -> Result<(), CliError> {
         let Some(folder) = &self.args.campaign.corpus else { return Ok(()) };
-        let text = Saved::new(input, &self.target).text(self.about());
+        let saved = Saved::new(input, &self.target);
         let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
+        saved.text(Map::new()).hash(&mut hasher);
         let path = folder.join(format!("{:016x}.json", hasher.finish()));
-        if path.exists() { Ok(()) } else { write(&path, &text) }
+        if path.exists() { Ok(()) } else { write(&path, &saved.text(self.about())) }
     }
 
     // Findings.

@@ -67,10 +67,11 @@ impl Corpus {
 
     /// An entry to go on from: mostly the cheapest one to take some edge, at times one of the latest, or any.
     pub(super) fn pick(&self, rng: &mut Rng) -> Option<&Arc<Entry>> {
-        let len = self.entries.len();
-        match rng.below(8) {
+        let (len, choice) = (self.entries.len(), rng.below(8));
+        let latest = len.saturating_sub(8);
+        match choice {
             0..5 => self.best.get(*self.edges.get(rng.below(self.edges.len()))? as usize)?.as_ref(),
-            5 | 6 => self.entries.get(len - 1 - rng.below(len.min(8)).min(len.checked_sub(1)?)),
+            5 | 6 => self.entries.get(latest + rng.below(len - latest)),
             _ => self.entries.get(rng.below(len)),
         }
     }
