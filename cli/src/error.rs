@@ -107,7 +107,7 @@ pub(crate) enum CliError {
     #[error("{file}: {program_type} programs take {taken}, not {given}")]
     OtherInput { file: String, program_type: ProgramType, taken: &'static str, given: &'static str },
     #[error(transparent)]
-    Element(#[from] softbpf_conformance::fuzz::guided::input::ElementError),
+    Prepare(#[from] softbpf_conformance::fuzz::guided::input::PrepareError),
     #[error(transparent)]
     Target(#[from] softbpf_conformance::fuzz::guided::TargetError),
     #[error("--expect: {0}")]

@@ -29,7 +29,6 @@ fn target(object: Object, program: &str, data: Data) -> Target {
         program: Arc::from(program),
         cpus: DEFAULT_CPUS,
         fuel: 20_000,
-        memory: Vec::new(),
         mocks: Vec::new(),
         base: Input::new(data),
         pinned: BTreeSet::new(),
@@ -210,6 +209,19 @@ fn elements_that_the_user_gives_stay() {
     });
     assert_eq!(summary.map(|summary| summary.findings).ok(), Some(Vec::new()));
     assert!(kept > 1);
+}
+
+#[test]
+fn memory_is_placed_where_helpers_read() {
+    // A pointer in a register, behind which a pointer, behind which a word.
+    let chase = "r3 = *(u64 *)(r1 + 112)\n r1 = r10\n r1 += -8\n r2 = 8\n call probe_read_kernel\n if r0 != 0 goto out\n \
+        r3 = *(u64 *)(r10 - 8)\n r1 = r10\n r1 += -8\n r2 = 8\n call probe_read_kernel\n if r0 != 0 goto out\n \
+        r1 = *(u32 *)(r10 - 8)\n if r1 != 0xbeef goto out\n r0 = *(u8 *)(r1 + 0)\n out: r0 = 1\n exit";
+    let object = Object::assemble(chase, ProgramType::Kprobe, Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+    let found = finding(&target(object, MAIN, Data::Registers(PtRegs::new())), options(1));
+    let [first, second] = &found.input.memory[..] else { panic!("{:?}", found.input) };
+    assert_eq!(first.bytes, second.addr.to_le_bytes());
+    assert_eq!(second.bytes[..4], 0xbeef_u32.to_le_bytes());
 }
 
 #[test]

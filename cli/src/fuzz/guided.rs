@@ -17,7 +17,7 @@ use softbpf::program::ProgramInfo;
 use softbpf::world::World;
 use softbpf_conformance::fuzz::guided::target::context_size;
 use softbpf_conformance::fuzz::guided::{
-    Ask, Campaign, Data, Element, Event, Expectation, Finding, Input as FuzzInput, Key, Options, Stats, Target,
+    Ask, Campaign, Data, Element, Event, Expectation, Far, Finding, Input as FuzzInput, Key, Options, Stats, Target,
 };
 
 use super::render;
@@ -107,13 +107,13 @@ impl<'a> Fuzzed<'a> {
         {
             bytes.resize(context_size(&linked), 0);
         }
-        let base = FuzzInput { data, elements: elements(&args.setup, &input, &mut vm)?, world: world(&vm) };
+        let memory = args.setup.memory.iter().map(|far| Far { addr: far.addr, bytes: far.bytes.clone() }).collect();
+        let base = FuzzInput { data, elements: elements(&args.setup, &input, &mut vm)?, memory, world: world(&vm) };
         let target = Target {
             object: input.object.clone(),
             program: program.name.clone(),
             cpus: vm.cpus(),
             fuel: args.setup.fuel.unwrap_or(FUEL),
-            memory: args.setup.memory.iter().map(|far| (far.addr, far.bytes.clone())).collect(),
             mocks: run::mocks(&args.setup)?,
             base,
             pinned: pinned(&args.setup.world),

@@ -42,10 +42,10 @@ pub(super) fn found(
 
 /// What an input consists of.
 fn size(finding: &Finding) -> String {
-    let elements = match finding.input.elements.len() as u64 {
-        0 => String::new(),
-        count => format!(", {}", plural(count, "map element")),
-    };
+    let part =
+        |count: usize, noun| if count == 0 { String::new() } else { format!(", {}", plural(count as u64, noun)) };
+    let input = &finding.input;
+    let elements = part(input.elements.len(), "map element") + &part(input.memory.len(), "far object");
     match &finding.input.data {
         Data::Packet { bytes: packet, .. } => format!("a packet of {}{elements}", bytes(packet.len() as u64)),
         Data::Registers(registers) => {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use softbpf::context::{PtRegs, REGISTERS};
 use softbpf::world::{Comm, Random};
 use softbpf::{Gid, Machine, Pid, Tgid, Uid, World};
-use softbpf_conformance::fuzz::guided::{Data, Element, Input, Target};
+use softbpf_conformance::fuzz::guided::{Data, Element, Far, Input, Target};
 
 use crate::error::CliError;
 use crate::json::hex;
@@ -21,20 +21,17 @@ pub(crate) struct Saved {
     pub(crate) input: Input,
     pub(crate) fuel: u64,
     pub(crate) cpus: u32,
-    memory: Vec<(u64, Vec<u8>)>,
     mocks: Vec<(i32, u64)>,
 }
 
 impl Saved {
     /// An input of a target.
     pub(crate) fn new(input: &Input, target: &Target) -> Saved {
-        let (memory, mocks) = (target.memory.clone(), target.mocks.clone());
-        Saved { input: input.clone(), fuel: target.fuel, cpus: target.cpus, memory, mocks }
+        Saved { input: input.clone(), fuel: target.fuel, cpus: target.cpus, mocks: target.mocks.clone() }
     }
 
     /// Puts all but the context into a machine.
     pub(crate) fn prepare(&self, vm: &mut Machine) -> Result<(), CliError> {
-        run::place(self.memory.iter().map(|(addr, bytes)| (*addr, &bytes[..])), vm)?;
         run::mock(self.mocks.iter().copied(), vm)?;
         Ok(self.input.prepare(vm)?)
     }
@@ -70,7 +67,8 @@ impl Saved {
             |element: &Element| json!({ "map": &*element.map, "key": hex(&element.key), "value": hex(&element.value) });
         set("maps", self.input.elements.iter().map(element).collect());
         set("world", world_json(&self.input.world));
-        set("memory", self.memory.iter().map(|(addr, bytes)| json!({ "addr": addr, "bytes": hex(bytes) })).collect());
+        let far = |far: &Far| json!({ "addr": format!("{:#x}", far.addr), "bytes": hex(&far.bytes) });
+        set("memory", self.input.memory.iter().map(far).collect());
         set("mocks", self.mocks.iter().map(|(helper, value)| json!({ "helper": helper, "value": value })).collect());
         format!("{document:#}\n")
     }
@@ -93,17 +91,22 @@ impl Saved {
             let map: Arc<str> = element["map"].as_str().ok_or("an element names no map")?.into();
             Ok(Element { map, key: bytes(&element["key"], "key")?, value: bytes(&element["value"], "value")? })
         };
-        let far = |far: &Json| Ok((number(&far["addr"], "addr", 0)?, bytes(&far["bytes"], "bytes")?));
+        let far =
+            |far: &Json| Ok(Far { addr: number(&far["addr"], "addr", 0)?, bytes: bytes(&far["bytes"], "bytes")? });
         let mock = |mock: &Json| {
             let helper = number(&mock["helper"], "helper", 0)?;
             let helper = i32::try_from(helper).map_err(|_| "helper is too large".to_owned())?;
             Ok((helper, number(&mock["value"], "value", 0)?))
         };
         Ok(Saved {
-            input: Input { data, elements: list(&document["maps"], element)?, world: world_of(&document["world"])? },
+            input: Input {
+                data,
+                elements: list(&document["maps"], element)?,
+                memory: list(&document["memory"], far)?,
+                world: world_of(&document["world"])?,
+            },
             fuel: number(&document["fuel"], "fuel", softbpf::machine::DEFAULT_FUEL)?,
             cpus: number32(&document["cpus"], "cpus", softbpf::machine::DEFAULT_CPUS)?,
-            memory: list(&document["memory"], far)?,
             mocks: list(&document["mocks"], mock)?,
         })
     }

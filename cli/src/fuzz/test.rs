@@ -48,8 +48,8 @@ pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>) -> String {
     }
     line(format!("vm.fuel = {};", target.fuel));
     world(&finding.input.world, &mut line);
-    for (addr, bytes) in &target.memory {
-        line(format!("vm.place_at({addr:#x}, \"memory\", &{})?;", array(bytes)));
+    for far in &finding.input.memory {
+        line(format!("vm.place_at({:#x}, \"memory\", &{})?;", far.addr, array(&far.bytes)));
     }
     for (helper, value) in &target.mocks {
         line(format!("vm.mock({helper}, |_| {value:#x}_u64)?;"));

@@ -112,20 +112,14 @@ fn machine_with(
         saved.prepare(&mut vm)?;
     }
     world::set(&args.world, &mut vm)?;
-    place(args.memory.iter().map(|far| (far.addr, &far.bytes[..])), &mut vm)?;
+    for far in &args.memory {
+        let refused = |_| CliError::Memory { addr: far.addr, size: far.bytes.len() as u64 };
+        vm.place_at(far.addr, &format!("memory of --mem {:#x}", far.addr), &far.bytes).map_err(refused)?;
+    }
     mock(mocks(args)?, &mut vm)?;
     globals::set(&args.settings, input, &mut vm)?;
     maps::fill(&args.maps, &input.object, &mut vm)?;
     Ok(vm)
-}
-
-/// Places kernel or user memory.
-pub(crate) fn place<'b>(memory: impl Iterator<Item = (u64, &'b [u8])>, vm: &mut Machine) -> Result<(), CliError> {
-    for (addr, bytes) in memory {
-        let refused = |_| CliError::Memory { addr, size: bytes.len() as u64 };
-        vm.place_at(addr, &format!("memory of --mem {addr:#x}"), bytes).map_err(refused)?;
-    }
-    Ok(())
 }
 
 /// The helpers that return constants, by number.

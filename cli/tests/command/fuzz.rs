@@ -12,6 +12,7 @@ use super::{check, check_file, scratch, softbpf, transcript};
 mod emitted {
     include!("fuzz/packet.rs");
     include!("fuzz/state.rs");
+    include!("fuzz/memory.rs");
 }
 
 /// Inputs within which the planted bugs are found.
@@ -21,6 +22,11 @@ const RUNS: [&str; 4] = ["--runs", "20000", "--jobs", "1"];
 const STATE: &[u8] = b"call get_current_uid_gid\nw0 = w0\nif r0 != 4242 goto out\nr2 = 7\n*(u32 *)(r10 - 4) = r2\nr2 = r10\nr2 += -4\n\
     ld_pseudo r1, 0x1, 0x0, 0x0\ncall map_lookup_elem\nif r0 == 0 goto out\nr1 = *(u64 *)(r0 + 0)\nif r1 != 0x1234 goto out\n\
     r0 = *(u8 *)(r1 + 0)\nout: r0 = 0\nexit\n";
+
+/// Reads a word behind a parameter, and trips over it.
+const MEMORY: &[u8] =
+    b"r3 = *(u64 *)(r1 + 112)\nr1 = r10\nr1 += -8\nr2 = 8\ncall probe_read_kernel\nr1 = *(u64 *)(r10 - 8)\n\
+    if r1 != 0xbeef goto out\nr0 = *(u8 *)(r1 + 0)\nout: r0 = 0\nexit\n";
 
 /// An empty folder.
 fn empty(test: &str) -> PathBuf {
@@ -121,6 +127,19 @@ fn maps_and_world_are_replayed() {
 }
 
 #[test]
+fn registers_and_memory_are_replayed() {
+    let folder = empty("fuzz-memory");
+    expect_file!["fuzz/memory.s"].assert_eq(std::str::from_utf8(MEMORY).expect("text"));
+    let text = fuzz(&["tests/command/fuzz/memory.s", "--type", "kprobe", "--mock", "get_stackid=-14"], &folder);
+    assert!(text.contains("made small: 1 register set, 1 far object"), "{text}");
+    let test = std::fs::read_to_string(folder.join("main-read-null-7.rs")).expect("the test");
+    expect_file!["fuzz/memory.rs"].assert_eq(&test);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command/fuzz/memory.s");
+    let text = replay(source.to_str().expect("text"), &folder.join("main-read-null-7.json"), &["--type", "kprobe"]);
+    assert!(text.contains("error: invalid read of 1 byte at 0xbeef: null pointer"), "{text}");
+}
+
+#[test]
 fn what_is_right_has_no_findings() {
     let folder = check_fuzz(
         &["../conformance/objects/xdp_parse_bug.bpf.o", "parse_right", "--expect", "ret in {XDP_DROP, XDP_PASS}"],
@@ -128,8 +147,8 @@ fn what_is_right_has_no_findings() {
         expect![[r#"
             program   parse_right (xdp)
             inputs    20000 in # s, # a second
-            coverage  95 of 97 edges
-            kept      48 inputs
+            coverage  96 of 97 edges
+            kept      49 inputs
             findings  0
         "#]],
     );

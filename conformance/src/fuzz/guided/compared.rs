@@ -2,18 +2,21 @@
 //!
 //! A value that a jump compares is often a piece of the input as it is: where the input has that value, the value that
 //! it is compared with is put in its place (Aschermann and others, "Redqueen", 2019). Two pointers are compared to see
-//! whether a packet is long enough: then it gets the length that is asked for.
+//! whether a packet is long enough: then it gets the length that is asked for. Where a helper reads memory that is not
+//! there, it is placed there, and a pointer that leads nowhere is made one that leads to some.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use softbpf::Object;
 use softbpf::engine::Step;
 use softbpf::helpers::table::{self, ArgKind};
 use softbpf::insn::{Callee, Condition, Insn, Operand, Reg, Size, Width};
+use softbpf::memory::FAR_START;
 
-use super::input::{Data, Input};
-use super::mutate::Mutator;
+use super::input::{Data, Far, Input};
+use super::mutate::{MAX_MEMORY, Mutator};
 use super::target::{Ask, map_index};
 
 /// Comparisons of one instruction that are looked at.
@@ -36,6 +39,18 @@ const MAX_CANDIDATES: usize = 1024;
 
 /// Pointers further apart have nothing to do with each other.
 const NEAR: u64 = 2048;
+
+/// Reads of memory that are looked at, and stretches of memory that an input gets.
+const MAX_READS: usize = 8;
+
+/// Addresses of the task, and of the kernel.
+const USER: Range<u64> = FAR_START..0x7fff_ffff_f000;
+const KERNEL: Range<u64> = 0xffff_8000_0000_0000..u64::MAX;
+
+/// Where memory is placed that may be anywhere, and how far one stretch is from the next.
+const FREE_USER: u64 = 0x7f00_0000_0000;
+const FREE_KERNEL: u64 = 0xffff_8880_1000_0000;
+const FREE_STRIDE: u64 = 0x1_0000;
 
 /// Below this there is nothing to point to.
 const LEAST_POINTER: u64 = 0x1_0000;
@@ -61,6 +76,15 @@ pub(super) struct Watch<'o> {
     loaded: Option<(Reg, usize)>,
     handles: HashMap<u64, usize>,
     keys: Vec<(Arc<str>, Vec<u8>)>,
+    reads: Vec<Read>,
+}
+
+/// Memory of the kernel or the task that a helper was to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Read {
+    addr: u64,
+    size: usize,
+    of_user: bool,
 }
 
 impl<'o> Watch<'o> {
@@ -73,6 +97,7 @@ impl<'o> Watch<'o> {
             loaded: None,
             handles: HashMap::new(),
             keys: Vec::new(),
+            reads: Vec::new(),
         }
     }
 
@@ -130,8 +155,15 @@ impl<'o> Watch<'o> {
     fn call(&mut self, number: i32, registers: &[u64]) {
         let Some(row) = table::by_number(number) else { return };
         let place = |wanted: ArgKind| row.args.iter().position(|kind| *kind == wanted);
-        let (Some(map), Some(key)) = (place(ArgKind::Map), place(ArgKind::MapKey)) else { return };
         let argument = |index: usize| registers.get(index + 1).copied().unwrap_or(0);
+        if let (Some(addr), Some(size)) = (place(ArgKind::Address), place(ArgKind::SizeOrZero)) {
+            let size = argument(size).clamp(1, MAX_MEMORY as u64) as usize;
+            let read = Read { addr: argument(addr), size, of_user: row.name.contains("user") };
+            if self.reads.len() < MAX_READS && !self.reads.contains(&read) {
+                self.reads.push(read);
+            }
+        }
+        let (Some(map), Some(key)) = (place(ArgKind::Map), place(ArgKind::MapKey)) else { return };
         let Some(spec) = self.handles.get(&argument(map)).and_then(|&map| self.object.maps().get(map)) else { return };
         let byte = |offset: u32| self.stored.get(&(argument(key).wrapping_add(offset.into()))).copied().unwrap_or(0);
         let key: Vec<u8> = (0..spec.key_size.min(MAX_STORED as u32)).map(byte).collect();
@@ -143,7 +175,8 @@ impl<'o> Watch<'o> {
 
     /// Inputs that would make comparisons come out otherwise, as far as the mutator may change them.
     pub(super) fn candidates(&self, input: &Input, mutator: &Mutator) -> Vec<Input> {
-        let mut candidates = Candidates { input, mutator, found: Vec::new() };
+        let mut candidates = Candidates { input, mutator, memory: None, found: Vec::new() };
+        self.reads.iter().for_each(|read| candidates.read(*read));
         for pair in &self.pairs {
             let [left, right] = pair.values;
             if let Some(max) = mutator.max_len() {
@@ -183,6 +216,8 @@ impl Pair {
 struct Candidates<'i> {
     input: &'i Input,
     mutator: &'i Mutator,
+    /// What is placed in those that come next.
+    memory: Option<Far>,
     found: Vec<Input>,
 }
 
@@ -192,8 +227,33 @@ impl Candidates<'_> {
         if self.found.len() < MAX_CANDIDATES {
             let mut input = self.input.clone();
             change(&mut input);
+            input.memory.extend(self.memory.clone());
             self.found.push(input);
         }
+    }
+
+    /// Puts memory where a helper looks for it; or, where none can be, has it look elsewhere.
+    fn read(&mut self, Read { addr, size, of_user }: Read) {
+        let memory = &self.input.memory;
+        let is_there = memory.iter().any(|far| addr.wrapping_sub(far.addr) < far.bytes.len() as u64);
+        if is_there || memory.len() >= self.mutator.pinned_memory() + MAX_READS {
+            return;
+        }
+        let (space, free) = if of_user { (USER, FREE_USER) } else { (KERNEL, FREE_KERNEL) };
+        let free = free + FREE_STRIDE * memory.len() as u64;
+        // A string, for helpers that read those.
+        let mut bytes = vec![b'a'; size];
+        if let Some(last) = bytes.last_mut() {
+            *last = 0;
+        }
+        if space.contains(&addr) {
+            self.memory = Some(Far { addr, bytes });
+            self.push(|_| {});
+        } else {
+            self.memory = Some(Far { addr: free, bytes });
+            self.replace(addr, free);
+        }
+        self.memory = None;
     }
 
     /// Pointers that are near each other say by how much a packet is too long or too short.
@@ -246,6 +306,9 @@ impl Candidates<'_> {
                     Some(&mut input.elements.get_mut(index)?.value)
                 });
                 self.bytes(Some(&element.key), &pattern, &new, |input| Some(&mut input.elements.get_mut(index)?.key));
+            }
+            for (index, far) in input.memory.iter().enumerate().skip(self.mutator.pinned_memory()) {
+                self.bytes(Some(&far.bytes), &pattern, &new, |input| Some(&mut input.memory.get_mut(index)?.bytes));
             }
             if pattern.len() == 1 {
                 break;

@@ -2,11 +2,15 @@
 //!
 //! An edge goes from a basic block to one that may come next; the entry of each function counts as one too. How often a run
 //! took an edge is kept in eight classes, as AFL has them: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127, more.
+//!
+//! That a helper could read the memory that it was to read is news too, even where the program does not ask: it is kept as an
+//! edge that no count shows.
 
 use std::collections::BTreeSet;
 
 use softbpf::codec::Code;
 use softbpf::engine::{ProgramId, Step};
+use softbpf::helpers::table::{self, ArgKind};
 use softbpf::insn::{Callee, Imm64, Insn};
 use softbpf::memory::MAX_FRAMES;
 use softbpf::{Machine, Object};
@@ -29,13 +33,23 @@ struct Block {
     entry: u32,
 }
 
+/// What there is to see in front of an instruction.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// The block that begins there.
+    block: u32,
+    /// The edge that is taken if the helper in front of it has read memory.
+    read: u32,
+}
+
 /// The control flow of all programs of an object.
 #[derive(Debug, Clone)]
 pub struct Graph {
     blocks: Vec<Block>,
-    /// By program and slot: the block that begins there, or [`NONE`].
-    leaders: Vec<Vec<u32>>,
-    /// The program of each edge.
+    marks: Vec<Mark>,
+    /// By program and slot: the mark that is there, or [`NONE`].
+    places: Vec<Vec<u32>>,
+    /// The program of each edge; [`NONE`] for one that does not count.
     edges: Vec<u32>,
 }
 
@@ -51,18 +65,18 @@ pub struct Covered {
 impl Graph {
     /// The graph of the programs that a machine has.
     pub fn new(vm: &Machine) -> Graph {
-        let mut graph = Graph { blocks: Vec::new(), leaders: Vec::new(), edges: Vec::new() };
+        let mut graph = Graph { blocks: Vec::new(), marks: Vec::new(), places: Vec::new(), edges: Vec::new() };
         for program in 0..vm.programs().len() {
-            let leaders = match vm.program(ProgramId::new(program)) {
+            let places = match vm.program(ProgramId::new(program)) {
                 Some(loaded) => graph.add(program, loaded.code()),
                 None => Vec::new(),
             };
-            graph.leaders.push(leaders);
+            graph.places.push(places);
         }
         graph
     }
 
-    /// Edges of all programs.
+    /// Edges of all programs, with those that do not count.
     pub fn edges(&self) -> usize {
         self.edges.len()
     }
@@ -80,30 +94,51 @@ impl Graph {
         for index in first..self.blocks.len() {
             let (start, end) = self.blocks[index].slots;
             if entries.contains(&start) {
-                self.blocks[index].entry = self.edge(program);
+                self.blocks[index].entry = self.edge(program as u32);
             }
             for (place, to) in successors(code, end).into_iter().flatten().enumerate() {
                 let to = leaders.get(to).copied().unwrap_or(NONE);
-                let edge = self.edge(program);
+                let edge = self.edge(program as u32);
                 self.blocks[index].next[place] = (to, edge);
             }
         }
-        leaders
+        self.mark(code, &leaders)
     }
 
-    fn edge(&mut self, program: usize) -> u32 {
-        self.edges.push(program as u32);
+    /// The marks of a program's slots, by the blocks that begin there.
+    fn mark(&mut self, code: &Code, leaders: &[u32]) -> Vec<u32> {
+        let mut reads = vec![NONE; leaders.len()];
+        for (slot, insn) in code.iter() {
+            if let Insn::Call(Callee::Helper(number)) = insn
+                && table::by_number(*number).is_some_and(|row| row.args.contains(&ArgKind::Address))
+                && let Some(read) = reads.get_mut(slot + 1)
+            {
+                *read = self.edge(NONE);
+            }
+        }
+        let place = |(&block, read): (&u32, u32)| {
+            if (block, read) == (NONE, NONE) {
+                return NONE;
+            }
+            self.marks.push(Mark { block, read });
+            self.marks.len() as u32 - 1
+        };
+        leaders.iter().zip(reads).map(place).collect()
+    }
+
+    fn edge(&mut self, program: u32) -> u32 {
+        self.edges.push(program);
         self.edges.len() as u32 - 1
     }
 
     /// What of the graph these edges are; `taken` has a byte for each, 0 for one that no run took.
     pub fn covered(&self, program: ProgramId, taken: &[u8]) -> Covered {
-        let entered: BTreeSet<u32> =
-            self.edges.iter().zip(taken).filter(|(_, taken)| **taken != 0).map(|(p, _)| *p).collect();
-        let counts = |owner: &&u32| entered.contains(owner) || **owner as usize == program.index();
+        let of = self.edges.iter().zip(taken).filter(|(owner, _)| **owner != NONE);
+        let entered: BTreeSet<u32> = of.clone().filter(|(_, taken)| **taken != 0).map(|(owner, _)| *owner).collect();
+        let counts = |owner: u32| entered.contains(&owner) || owner as usize == program.index();
         Covered {
-            edges: taken.iter().filter(|&&classes| classes != 0).count(),
-            of_edges: self.edges.iter().filter(counts).count(),
+            edges: of.clone().filter(|(_, taken)| **taken != 0).count(),
+            of_edges: of.filter(|(owner, _)| counts(**owner)).count(),
         }
     }
 
@@ -225,10 +260,20 @@ impl Trail {
     /// Follows an instruction that is about to be executed.
     #[inline]
     pub fn step(&mut self, graph: &Graph, step: &Step<'_>) {
-        let leaders = graph.leaders.get(step.program.index()).map_or(&[][..], |leaders| leaders);
-        match leaders.get(step.slot) {
+        let places = graph.places.get(step.program.index()).map_or(&[][..], |places| places);
+        match places.get(step.slot) {
             None | Some(&NONE) => {}
-            Some(&block) => self.enter(graph, block, step.depth),
+            Some(&mark) => self.pass(graph, mark, step),
+        }
+    }
+
+    fn pass(&mut self, graph: &Graph, mark: u32, step: &Step<'_>) {
+        let Some(mark) = graph.marks.get(mark as usize) else { return };
+        if step.registers.first().is_some_and(|&r0| r0 as i64 >= 0) {
+            self.count(mark.read);
+        }
+        if mark.block != NONE {
+            self.enter(graph, mark.block, step.depth);
         }
     }
 
@@ -241,6 +286,10 @@ impl Trail {
             Some((_, edge)) => *edge,
             None => graph.blocks.get(block as usize).map_or(NONE, |block| block.entry),
         };
+        self.count(edge);
+    }
+
+    fn count(&mut self, edge: u32) {
         if let Some(count) = self.counts.get_mut(edge as usize) {
             if *count == 0 {
                 self.touched.push(edge);

@@ -57,14 +57,14 @@ impl Executor {
     /// Puts an input into the machine, to see that its maps take it.
     ///
     /// # Errors
-    /// Memory cannot be placed, or an element is not taken.
+    /// Memory cannot be placed, or an element is not taken by its map.
     pub fn prepare(&mut self, input: &Input) -> Result<(), TargetError> {
         self.vm.reset();
-        self.target.place(&mut self.vm)?;
         Ok(input.prepare(&mut self.vm)?)
     }
 
-    /// Runs the program on an input. Elements that their maps do not take are left out.
+    /// Runs the program on an input. Elements that their maps do not take, and memory that cannot be
+    /// placed, are left out.
     ///
     /// # Errors
     /// It cannot be run on such an input: another kind of context, a CPU that there is not.
@@ -78,8 +78,7 @@ impl Executor {
     /// As [`Executor::run`].
     pub fn run_with(&mut self, input: &Input, mut hook: impl FnMut(&Step<'_>)) -> Result<Outcome, RunError> {
         self.vm.reset();
-        // What is not placed cannot be read: `prepare` has said so.
-        let _ = self.target.place(&mut self.vm);
+        // What is refused is not there; `prepare` says so of what the user gives.
         let _ = input.prepare(&mut self.vm);
         self.trail.clear();
         let (graph, trail) = (&*self.graph, &mut self.trail);

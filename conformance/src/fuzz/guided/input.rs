@@ -7,7 +7,7 @@ use std::sync::Arc;
 use softbpf::context::{Bytes, Context, ContextError, Packet, Placed, PtRegs};
 use softbpf::machine::NoSuchMap;
 use softbpf::maps::MapAccessError;
-use softbpf::memory::Memory;
+use softbpf::memory::{Memory, MemoryError};
 use softbpf::program_type::ProgramType;
 use softbpf::{Machine, World};
 
@@ -18,6 +18,8 @@ pub struct Input {
     pub data: Data,
     /// Elements that are put into maps, in this order, over what the object declares.
     pub elements: Vec<Element>,
+    /// Kernel and user memory, which helpers read.
+    pub memory: Vec<Far>,
     /// Time, random numbers, task, CPU.
     pub world: World,
 }
@@ -88,15 +90,41 @@ pub struct Element {
     pub value: Vec<u8>,
 }
 
-/// Why an element cannot be put into its map.
+/// Memory of the kernel or of the current task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Far {
+    /// Where it lies: at least 2^32.
+    pub addr: u64,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Why an input cannot be put into a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ElementError {
+pub enum PrepareError {
     /// The machine has no such map.
     #[error(transparent)]
     Map(#[from] NoSuchMap),
     /// The map does not take it.
     #[error(transparent)]
     Access(#[from] MapAccessError),
+    /// Memory cannot be placed where it should be.
+    #[error("{bytes} bytes at {addr:#x}: {source}")]
+    Memory {
+        /// Where it should be.
+        addr: u64,
+        /// How much.
+        bytes: usize,
+        /// Why not.
+        source: MemoryError,
+    },
+}
+
+impl Far {
+    fn place(&self, vm: &mut Machine) -> Result<(), PrepareError> {
+        let placed = vm.place_at(self.addr, "memory", &self.bytes);
+        placed.map_err(|source| PrepareError::Memory { addr: self.addr, bytes: self.bytes.len(), source })
+    }
 }
 
 impl Element {
@@ -104,7 +132,7 @@ impl Element {
     ///
     /// # Errors
     /// There is no such map, or it does not take the element: sizes differ, it is full, ...
-    pub fn insert(&self, vm: &mut Machine) -> Result<(), ElementError> {
+    pub fn insert(&self, vm: &mut Machine) -> Result<(), PrepareError> {
         let mut map = vm.map(&self.map)?;
         if map.map().is_percpu() {
             let mut copy = self.value.clone();
@@ -116,26 +144,32 @@ impl Element {
 }
 
 impl Input {
-    /// No elements, and the default world.
+    /// No elements, no memory, and the default world.
     pub fn new(data: Data) -> Input {
-        Input { data, elements: Vec::new(), world: World::default() }
+        Input { data, elements: Vec::new(), memory: Vec::new(), world: World::default() }
     }
 
-    /// Puts world and elements into a machine; [`Input::data`] is for [`Machine::run`]. Elements behind one that a map
-    /// does not take are put in all the same.
+    /// Puts world, memory and elements into a machine; [`Input::data`] is for [`Machine::run`]. What stands behind something
+    /// that is refused is put in all the same.
     ///
     /// # Errors
-    /// That of the first such element.
-    pub fn prepare(&self, vm: &mut Machine) -> Result<(), ElementError> {
+    /// Why the first such thing is refused.
+    pub fn prepare(&self, vm: &mut Machine) -> Result<(), PrepareError> {
         vm.world.clone_from(&self.world);
-        let refused = self.elements.iter().map(|element| element.insert(vm)).filter_map(Result::err);
-        // All of them are tried.
-        refused.reduce(|first, _| first).map_or(Ok(()), Err)
+        let mut done = Ok(());
+        for far in &self.memory {
+            done = done.and(far.place(vm));
+        }
+        for element in &self.elements {
+            done = done.and(element.insert(vm));
+        }
+        done
     }
 
     /// Bytes that it takes, about: of two inputs that do the same, the smaller one is better.
     pub(super) fn size(&self) -> usize {
         let elements: usize = self.elements.iter().map(|element| element.key.len() + element.value.len() + 16).sum();
-        self.data.bytes().map_or(0, Vec::len) + elements
+        let memory: usize = self.memory.iter().map(|far| far.bytes.len() + 16).sum();
+        self.data.bytes().map_or(0, Vec::len) + elements + memory
     }
 }

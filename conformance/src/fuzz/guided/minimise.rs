@@ -68,6 +68,7 @@ fn minimised(
     loop {
         let before = minimiser.best.clone();
         minimiser.elements();
+        minimiser.memory();
         minimiser.world();
         minimiser.data();
         if minimiser.best == before || minimiser.is_done() {
@@ -101,7 +102,16 @@ impl Minimiser<'_> {
     fn elements(&mut self) {
         for index in (self.target.base.elements.len()..self.best.elements.len()).rev() {
             if !self.try_to(|input| drop(input.elements.remove(index))) {
-                self.zero(|input| input.elements.get_mut(index).map(|element| &mut element.value));
+                self.zero(|input| Some(&mut input.elements.get_mut(index)?.value));
+            }
+        }
+    }
+
+    fn memory(&mut self) {
+        for index in (self.target.base.memory.len()..self.best.memory.len()).rev() {
+            if !self.try_to(|input| drop(input.memory.remove(index))) {
+                self.shorten(|input| Some(&mut input.memory.get_mut(index)?.bytes));
+                self.zero(|input| Some(&mut input.memory.get_mut(index)?.bytes));
             }
         }
     }
@@ -149,24 +159,31 @@ impl Minimiser<'_> {
 
     fn bytes(&mut self) {
         if !self.fixed {
-            self.shorten();
+            self.shorten(|input| input.data.bytes_mut());
         }
         self.zero(|input| input.data.bytes_mut());
     }
 
-    /// Cuts off the end, then deletes blocks anywhere, from large to small.
-    fn shorten(&mut self) {
-        let len = |minimiser: &Self| minimiser.best.data.bytes().map_or(0, Vec::len);
+    /// Cuts off the end of the bytes that `of` finds, then deletes blocks anywhere, from large to small.
+    fn shorten(&mut self, of: impl Fn(&mut Input) -> Option<&mut Vec<u8>>) {
+        let len = |minimiser: &mut Self| of(&mut minimiser.best).map_or(0, |bytes| bytes.len());
+        let cut = |input: &mut Input, start: usize, end: usize| {
+            if let Some(bytes) = of(input) {
+                bytes.drain(start..end.min(bytes.len()));
+            }
+        };
         let mut block = len(self).next_power_of_two();
         while block > 0 {
-            while len(self) >= block && self.try_to(|input| cut(input, |bytes| bytes.truncate(bytes.len() - block))) {}
+            while let Some(start) = len(self).checked_sub(block)
+                && self.try_to(|input| cut(input, start, start + block))
+            {}
             block /= 2;
         }
         let mut block = len(self).next_power_of_two() / 2;
         while block > 0 {
             let mut start = 0;
             while start + block <= len(self) {
-                if !self.try_to(|input| cut(input, |bytes| drop(bytes.drain(start..start + block)))) {
+                if !self.try_to(|input| cut(input, start, start + block)) {
                     start += block;
                 }
             }
@@ -197,11 +214,5 @@ impl Minimiser<'_> {
                 }
             });
         }
-    }
-}
-
-fn cut(input: &mut Input, how: impl FnOnce(&mut Vec<u8>)) {
-    if let Some(bytes) = input.data.bytes_mut() {
-        how(bytes);
     }
 }

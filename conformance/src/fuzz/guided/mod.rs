@@ -29,5 +29,5 @@ pub use campaign::{Campaign, Event, Options, Stats, Summary};
 pub use execute::Executor;
 pub use expect::Expectation;
 pub use finding::{Finding, Key};
-pub use input::{Data, Element, Input};
+pub use input::{Data, Element, Far, Input};
 pub use target::{Ask, Target, TargetError};

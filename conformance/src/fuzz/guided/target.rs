@@ -9,11 +9,10 @@ use softbpf::insn::{Callee, Imm64, Insn, Reg};
 use softbpf::machine::{LoadError, RunError};
 use softbpf::map_spec::{DataSection, MapSpec, MapType};
 use softbpf::maps::create_flags;
-use softbpf::memory::MemoryError;
 use softbpf::program::{Program, ProgramError};
-use softbpf::{Machine, Object, World};
+use softbpf::{Object, World};
 
-use super::input::{ElementError, Input};
+use super::input::{Far, Input, PrepareError};
 
 /// Values above this are too large to be worth varying.
 const MAX_VALUE: u32 = 16 << 10;
@@ -32,12 +31,10 @@ pub struct Target {
     pub cpus: u32,
     /// Most instructions of one run: more is a loop without an end.
     pub fuel: u64,
-    /// Kernel or user memory, at addresses from 2^32 on.
-    pub memory: Vec<(u64, Vec<u8>)>,
     /// Helpers that return a constant.
     pub mocks: Vec<(i32, u64)>,
-    /// What every input starts from. Its elements are in every input, in front of others, and maps that they are of get no
-    /// others.
+    /// What every input starts from. Its elements and its memory are in every input, in front of others, and maps that they
+    /// are of get no others.
     pub base: Input,
     /// Parts of the base's world that stay as they are.
     pub pinned: BTreeSet<Ask>,
@@ -92,12 +89,9 @@ pub enum TargetError {
     /// The program does not run on its base input.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Memory cannot be placed where it should be.
+    /// The base input cannot be put into the machine.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// An element of the base input is not taken.
-    #[error(transparent)]
-    Element(#[from] ElementError),
+    Prepare(#[from] PrepareError),
 }
 
 impl Target {
@@ -145,21 +139,16 @@ impl Target {
     /// An input from elsewhere, with what every input of this target has.
     #[must_use]
     pub fn adopt(&self, input: Input) -> Input {
-        let Input { data, elements, mut world } = input;
+        let Input { data, elements, memory, mut world } = input;
         let others = elements.into_iter().filter(|element| !self.is_pinned(&element.map));
         for ask in &self.pinned {
             ask.copy(&self.base.world, &mut world);
         }
         world.cpu = world.cpu.min(self.cpus.saturating_sub(1));
-        Input { data, elements: self.base.elements.iter().cloned().chain(others).collect(), world }
-    }
-
-    /// The machine before an input is put into it: of one that was made for the object, or reset.
-    ///
-    /// # Errors
-    /// Memory cannot be placed where it should be.
-    pub fn place(&self, vm: &mut Machine) -> Result<(), MemoryError> {
-        self.memory.iter().try_for_each(|(addr, bytes)| vm.place_at(*addr, "memory", bytes))
+        let elements = self.base.elements.iter().cloned().chain(others).collect();
+        let is_base = |far: &Far| self.base.memory.iter().any(|base| base.addr == far.addr);
+        let others = memory.into_iter().filter(|far| !is_base(far));
+        Input { data, elements, memory: self.base.memory.iter().cloned().chain(others).collect(), world }
     }
 }
 

@@ -15,12 +15,15 @@ use softbpf::{Gid, Pid, Tgid, Uid};
 
 use self::bytes::Lengths;
 use super::dictionary;
-use super::input::{Data, Element, Input};
+use super::input::{Data, Element, Far, Input};
 use super::target::{Ask, Target};
 use crate::rng::Rng;
 
 /// Most elements of one input.
 const MAX_ELEMENTS: usize = 16;
+
+/// Most bytes of a stretch of memory.
+pub(super) const MAX_MEMORY: usize = 4096;
 
 /// Most keys that are remembered.
 const MAX_KEYS: usize = 256;
@@ -46,8 +49,9 @@ pub struct Mutator {
     asks: Vec<Ask>,
     cpus: u32,
     lengths: Lengths,
-    /// Elements in front that are not changed.
+    /// Elements and memory in front that are not changed.
     pinned: usize,
+    pinned_memory: usize,
     /// Keys that the program has looked for, with the index of the map in [`Mutator::maps`].
     keys: Vec<(usize, Vec<u8>)>,
 }
@@ -73,6 +77,7 @@ impl Mutator {
             cpus: target.cpus,
             lengths,
             pinned: target.base.elements.len(),
+            pinned_memory: target.base.memory.len(),
             keys: Vec::new(),
         })
     }
@@ -109,10 +114,12 @@ impl Mutator {
     fn step(&self, input: &mut Input, other: &Input, rng: &mut Rng) {
         let maps = if self.maps.is_empty() { 0 } else { 4 };
         let world = if self.asks.is_empty() { 0 } else { 2 };
-        match rng.below(8 + maps + world) {
+        let memory = if input.memory.len() > self.pinned_memory { 4 } else { 0 };
+        match rng.below(8 + maps + world + memory) {
             0..8 => self.data(&mut input.data, &other.data, rng),
             choice if choice < 8 + maps => self.elements(&mut input.elements, &other.elements, rng),
-            _ => self.world(input, other, rng),
+            choice if choice < 8 + maps + world => self.world(input, other, rng),
+            _ => self.memory(&mut input.memory, rng),
         }
     }
 
@@ -179,6 +186,18 @@ impl Mutator {
     /// Elements in front of the others that are not changed.
     pub(super) fn pinned(&self) -> usize {
         self.pinned
+    }
+
+    /// Memory in front of other memory that is not changed.
+    pub(super) fn pinned_memory(&self) -> usize {
+        self.pinned_memory
+    }
+
+    fn memory(&self, memory: &mut [Far], rng: &mut Rng) {
+        let Some(memory) = memory.get_mut(self.pinned_memory..).filter(|memory| !memory.is_empty()) else { return };
+        let far = &mut memory[rng.below(memory.len())];
+        let lengths = Lengths { max: MAX_MEMORY, likely: &[1, 8, 16, 64] };
+        bytes::mutate(&mut far.bytes, &[], &lengths, |rng| self.number(rng), rng);
     }
 
     fn element(&self, element: &mut Element, rng: &mut Rng) {
