@@ -3,10 +3,40 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use clap::{Args, value_parser};
+use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::run::{ContextArgs, ProgramArgs, SetupArgs};
 use crate::literal::number64;
+
+/// What is fuzzed: by the arguments themselves a program of the user's. There is room for a subcommand beside them, which
+/// derived code cannot have where an argument is required; it is added in `augment_args` and looked for first in
+/// `from_arg_matches`.
+#[derive(Debug)]
+pub(crate) enum FuzzArgs {
+    /// `softbpf fuzz OBJECT PROGRAM`
+    Program(Box<FuzzProgramArgs>),
+}
+
+impl FromArgMatches for FuzzArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<FuzzArgs, clap::Error> {
+        FuzzProgramArgs::from_arg_matches(matches).map(|args| FuzzArgs::Program(Box::new(args)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = FuzzArgs::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for FuzzArgs {
+    fn augment_args(command: Command) -> Command {
+        FuzzProgramArgs::augment_args(command).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        FuzzArgs::augment_args(command)
+    }
+}
 
 /// Look for inputs that make a program go wrong
 ///
@@ -22,7 +52,7 @@ use crate::literal::number64;
     mut_arg("seed", |arg| arg.help("Seed of the campaign. With --runs and --jobs 1, the same seed gives the same findings").help_heading("Fuzzing")),
     mut_arg("fuel", |arg| arg.help("Most instructions of one run: one that takes more is a finding [default: 1000000]").help_heading("Fuzzing")),
 )]
-pub(crate) struct FuzzArgs {
+pub(crate) struct FuzzProgramArgs {
     #[command(flatten)]
     pub(crate) program: ProgramArgs,
     /// List the lines of source that no input came to

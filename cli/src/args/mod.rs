@@ -13,7 +13,7 @@ use softbpf::program_type::ProgramType;
 
 pub(crate) use bench::{BenchArgs, InputArgs};
 pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
-pub(crate) use fuzz::FuzzArgs;
+pub(crate) use fuzz::{FuzzArgs, FuzzProgramArgs};
 pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// Run conformance vectors: on the engines, or on another implementation
     Conform(Box<ConformArgs>),
     // Its help, the long one too, stands with its options.
-    Fuzz(Box<FuzzArgs>),
+    Fuzz(FuzzArgs),
 }
 
 #[derive(Debug, clap::Args)]

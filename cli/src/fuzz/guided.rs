@@ -23,7 +23,7 @@ use softbpf_conformance::fuzz::guided::{
 use super::render;
 use super::saved::Saved;
 use super::test::{Subject, rust_test};
-use crate::args::{FuzzArgs, SetupArgs, WorldArgs};
+use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs};
 use crate::error::CliError;
 use crate::input::{self, Input};
 use crate::output::{Output, Status};
@@ -45,7 +45,7 @@ pub(super) struct Filed {
 
 /// What the command works on.
 struct Fuzzed<'a> {
-    args: &'a FuzzArgs,
+    args: &'a FuzzProgramArgs,
     input: Input,
     program: ProgramInfo,
     created: Vec<MapSpec>,
@@ -54,7 +54,7 @@ struct Fuzzed<'a> {
     vm: Machine,
 }
 
-pub(crate) fn command(args: &FuzzArgs, output: &mut Output) -> Result<Status, CliError> {
+pub(crate) fn command(args: &FuzzProgramArgs, output: &mut Output) -> Result<Status, CliError> {
     let fuzzed = Fuzzed::new(args)?;
     let options = fuzzed.options()?;
     let campaign = Campaign::new(fuzzed.target.clone(), options)?;
@@ -95,7 +95,7 @@ pub(crate) fn command(args: &FuzzArgs, output: &mut Output) -> Result<Status, Cl
 }
 
 impl<'a> Fuzzed<'a> {
-    fn new(args: &'a FuzzArgs) -> Result<Fuzzed<'a>, CliError> {
+    fn new(args: &'a FuzzProgramArgs) -> Result<Fuzzed<'a>, CliError> {
         let (input, program) = run::load(&args.program, &args.setup)?;
         let mut vm = run::machine(&input, &args.setup, Box::new(Interpreter::new()), false)?;
         let linked = input.object.program(&program.name)?;

@@ -9,5 +9,14 @@ mod render;
 mod saved;
 mod test;
 
-pub(crate) use guided::command;
 pub(crate) use saved::Saved;
+
+use crate::args::FuzzArgs;
+use crate::error::CliError;
+use crate::output::{Output, Status};
+
+pub(crate) fn command(args: &FuzzArgs, output: &mut Output) -> Result<Status, CliError> {
+    match args {
+        FuzzArgs::Program(args) => guided::command(args, output),
+    }
+}

@@ -8,7 +8,7 @@ use softbpf::program::ProgramInfo;
 use softbpf_conformance::fuzz::guided::{Data, Finding, Key, Summary};
 
 use super::guided::Filed;
-use crate::args::FuzzArgs;
+use crate::args::FuzzProgramArgs;
 use crate::input::Input;
 use crate::output::Output;
 use crate::render::{self, bytes, clean, plural, reading, style};
@@ -18,7 +18,7 @@ pub(super) fn found(
     filed: &Filed,
     input: &Input,
     program: &ProgramInfo,
-    args: &FuzzArgs,
+    args: &FuzzProgramArgs,
     vm: &Machine,
     output: &mut Output,
 ) -> io::Result<()> {
@@ -99,7 +99,7 @@ pub(super) fn finding(finding: &Finding) -> Json {
 }
 
 /// All of it.
-pub(super) fn document(summary: &Summary, filed: &[Filed], program: &ProgramInfo, args: &FuzzArgs) -> Json {
+pub(super) fn document(summary: &Summary, filed: &[Filed], program: &ProgramInfo, args: &FuzzProgramArgs) -> Json {
     let stats = &summary.stats;
     let lines = summary.lines_never_run.iter();
     let with_files = |filed: &Filed| {

@@ -1,6 +1,6 @@
 //! One thread of a campaign: picks an input, changes it, runs it, and looks at where it went.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -26,6 +26,13 @@ const EXECUTIONS_A_LOOK: u32 = 8;
 /// Instructions after which it is.
 const INSTRUCTIONS_A_LOOK: u64 = 200_000;
 
+/// Random variants between two close looks at inputs that are only new as a whole.
+const VARIANTS_A_LOOK: u32 = 256;
+
+/// Inputs that wait for such a look, at most; and ways that are remembered.
+const MAX_WAITING: usize = 1024;
+const MAX_WAYS: usize = 1 << 16;
+
 /// A thread's part of a campaign.
 pub(super) struct Worker<'c> {
     executor: Executor,
@@ -39,6 +46,14 @@ pub(super) struct Worker<'c> {
     corpus: Corpus,
     /// Entries of its own that are to be looked at closely.
     fresh: VecDeque<Arc<Entry>>,
+    /// Inputs that took no new edge, but took those that they took together for the first time. Two conditions that must
+    /// hold at once are met one after the other by way of these.
+    waiting: VecDeque<Input>,
+    /// The ways that have been taken, as hashes of their edges.
+    ways: HashSet<u64>,
+    variants: u32,
+    /// Nothing was wrong with the last input.
+    went_well: bool,
     deadline: Option<Instant>,
     executions: u32,
     instructions: u64,
@@ -67,6 +82,10 @@ impl<'c> Worker<'c> {
             rng,
             corpus,
             fresh: VecDeque::new(),
+            waiting: VecDeque::new(),
+            ways: HashSet::new(),
+            variants: 0,
+            went_well: true,
             deadline: None,
             executions: 0,
             instructions: 0,
@@ -76,12 +95,12 @@ impl<'c> Worker<'c> {
     /// Runs the seeds, then what becomes of them, until the campaign ends.
     pub(super) fn work(mut self, seeds: Vec<Input>, deadline: Option<Instant>) {
         self.deadline = deadline;
-        let mut goes_on = seeds.into_iter().all(|seed| self.run(seed));
+        let mut goes_on = seeds.into_iter().all(|seed| self.follow(seed));
         while goes_on {
             self.take_over();
             goes_on = match self.fresh.pop_front() {
-                Some(entry) => self.look_closely(&entry),
-                None => self.vary(),
+                Some(entry) => self.look_closely(&entry.input),
+                None => self.go_on(),
             };
         }
         self.shared.stop();
@@ -98,6 +117,18 @@ impl<'c> Worker<'c> {
         }
     }
 
+    /// Looks closely at an input that waits for it, between random variants of entries.
+    fn go_on(&mut self) -> bool {
+        self.variants += 1;
+        if self.variants >= VARIANTS_A_LOOK {
+            self.variants = 0;
+            if let Some(input) = self.waiting.pop_front() {
+                return self.look_closely(&input);
+            }
+        }
+        self.vary()
+    }
+
     /// Runs a random variant of an entry.
     fn vary(&mut self) -> bool {
         let base = &self.target.base;
@@ -105,27 +136,42 @@ impl<'c> Worker<'c> {
         let other = self.corpus.pick(&mut self.rng).cloned();
         let other = other.as_ref().map_or(base, |entry| &entry.input);
         self.mutator.mutate(&mut input, other, &mut self.rng);
-        self.run(input)
+        self.run(&input)
     }
 
-    /// Watches what an entry compares and looks for, and runs what that suggests.
-    fn look_closely(&mut self, entry: &Entry) -> bool {
+    /// Runs an input that is meant to go another way; it waits for a close look if it does.
+    fn follow(&mut self, input: Input) -> bool {
+        let kept = self.fresh.len();
+        if !self.run(&input) {
+            return false;
+        }
+        if self.went_well && self.fresh.len() == kept && self.waiting.len() < MAX_WAITING && self.ways.len() < MAX_WAYS
+        {
+            if self.ways.insert(way(self.executor.taken())) {
+                self.waiting.push_back(input);
+            }
+        }
+        true
+    }
+
+    /// Watches what a run on an input compares and looks for, and runs what that suggests.
+    fn look_closely(&mut self, looked_at: &Input) -> bool {
         let target = self.target;
         let mut watch = Watch::new(&target.object);
-        if !self.may_run() || self.executor.run_with(&entry.input, |step| watch.step(step)).is_err() {
+        if !self.may_run() || self.executor.run_with(looked_at, |step| watch.step(step)).is_err() {
             return !self.shared.is_stopped();
         }
-        let mut candidates = watch.candidates(&entry.input, &self.mutator);
+        let mut candidates = watch.candidates(looked_at, &self.mutator);
         for (map, key) in watch.keys() {
             if let Some(element) = self.mutator.learn(map, key)
-                && !entry.input.elements.iter().any(|known| known.map == element.map && known.key == element.key)
+                && !looked_at.elements.iter().any(|known| known.map == element.map && known.key == element.key)
             {
-                let mut input = entry.input.clone();
+                let mut input = looked_at.clone();
                 self.mutator.put(&mut input.elements, element);
                 candidates.push(input);
             }
         }
-        candidates.into_iter().all(|candidate| self.run(candidate))
+        candidates.into_iter().all(|candidate| self.follow(candidate))
     }
 
     /// Whether there is time, and an execution left; takes the latter.
@@ -142,17 +188,18 @@ impl<'c> Worker<'c> {
     }
 
     /// Runs an input; false when the campaign ends.
-    fn run(&mut self, input: Input) -> bool {
+    fn run(&mut self, input: &Input) -> bool {
         if !self.may_run() {
             return false;
         }
         // Every kind of input that there is has been run before.
-        let Ok(outcome) = self.executor.run(&input) else { return true };
+        let Ok(outcome) = self.executor.run(input) else { return true };
         self.instructions = self.instructions.saturating_add(outcome.instructions);
         let key = Key::of(&outcome, self.options.expected.as_ref());
         if outcome.ret.is_ok() && self.corpus.is_news(self.executor.taken()) {
-            self.keep(&input, &outcome);
+            self.keep(input, &outcome);
         }
+        self.went_well = key.is_none();
         match key {
             Some(key) => self.found(key, input),
             None => true,
@@ -178,7 +225,7 @@ impl<'c> Worker<'c> {
     }
 
     /// Takes note of something that went wrong; false when the campaign ends.
-    fn found(&mut self, key: Key, input: Input) -> bool {
+    fn found(&mut self, key: Key, input: &Input) -> bool {
         let taken: Vec<Taken> = self.executor.taken().collect();
         let is_new = {
             let mut state = self.shared.state();
@@ -194,11 +241,19 @@ impl<'c> Worker<'c> {
         }
         let expected = self.options.expected.as_ref();
         let fixed = self.mutator.max_len().is_none();
-        let small = minimise(&mut self.executor, self.target, expected, &key, &input, fixed);
+        let small = minimise(&mut self.executor, self.target, expected, &key, input, fixed);
         if let Ok(outcome) = self.executor.run(&small) {
-            let finding = Finding { key, input: small, found: input, outcome, executions };
+            let finding = Finding { key, input: small, found: input.clone(), outcome, executions };
             let _ = self.sender.send(News::Found(Box::new(finding)));
         }
         self.options.keep_going
     }
+}
+
+/// A hash of the edges that a run took, in the order in which it first took them: it is made after every candidate.
+fn way(taken: impl Iterator<Item = Taken>) -> u64 {
+    let mix = |way: u64, (edge, class): Taken| {
+        (way ^ u64::from(edge) << 8 ^ u64::from(class)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    };
+    taken.fold(0, |way, taken| mix(way, taken).rotate_left(23))
 }
