@@ -99,7 +99,7 @@ fn mended(bytes: &[u8]) -> Option<Insn> {
 }
 
 /// The row that an instruction belongs to: itself, with registers, offsets and immediates that say nothing.
-fn row_of(insn: Insn) -> Insn {
+pub fn row_of(insn: Insn) -> Insn {
     const R0: Reg = Reg::R0;
     let source = |operand| match operand {
         Operand::Reg(_) => Operand::Reg(R0),
@@ -151,7 +151,7 @@ fn kind_of_load(value: Imm64) -> Imm64 {
 }
 
 /// Every row of the instruction set, by the tables of operations.
-fn every_row() -> Vec<Insn> {
+pub fn every_row() -> Vec<Insn> {
     let r0 = Reg::R0;
     let mut all = Vec::new();
     for width in WIDTHS {

@@ -40,7 +40,11 @@ pub fn maps() -> Vec<MapSpec> {
 
 /// The bytes as a program over [`maps`]; `None` when they are not one.
 pub fn object(bytes: &[u8]) -> Option<Object> {
-    let code = Code::decode(bytes).ok()?;
+    object_of(Code::decode(bytes).ok()?)
+}
+
+/// Instructions as a program over [`maps`]; `None` when they are not one.
+pub fn object_of(code: Code) -> Option<Object> {
     let program = Program::new(ProgramInfo::new("main", ProgramType::Unspec), code).ok()?;
     Some(Object::from_programs(vec![program], maps()))
 }
@@ -62,17 +66,28 @@ thread_local! {
 ///
 /// Programs that cannot be run (bad context, unlinked) are left out; an object whose maps cannot be made has none.
 pub fn run_all(object: &Object) -> Vec<Seen> {
-    MACHINES.with_borrow_mut(|machines| machines.iter_mut().filter_map(|machine| run(object, machine)).collect())
+    MACHINES.with_borrow_mut(|machines| machines.iter_mut().filter_map(|machine| run_every(object, machine)).collect())
 }
 
-fn run(object: &Object, machine: &mut Reusable) -> Option<Seen> {
+/// Runs the first program of an object, which has been loaded, once; `None` when it cannot be run (bad context, unlinked).
+pub fn run(vm: &mut Machine, context: &[u8]) -> Option<Outcome> {
+    vm.fuel = FUEL;
+    let first = prepare(vm)?;
+    vm.run(&first, Bytes(context)).ok()
+}
+
+/// Puts the first program into the array of programs, so that it tail-calls itself; its name.
+fn prepare(vm: &mut Machine) -> Option<String> {
+    let first = vm.programs().next()?.name.to_string();
+    let _ = vm.set_tail_call("progs", 0, &first);
+    Some(first)
+}
+
+fn run_every(object: &Object, machine: &mut Reusable) -> Option<Seen> {
     let vm = machine.load(object).ok()?;
     vm.fuel = FUEL;
     let names: Vec<String> = vm.programs().map(|info| info.name.to_string()).collect();
-    // A program that has been put into the array tail-calls itself.
-    if let Some(first) = names.first() {
-        let _ = vm.set_tail_call("progs", 0, first);
-    }
+    prepare(vm);
     let context = [0x5a; CONTEXT];
     let outcomes = names.iter().filter_map(|name| vm.run(name, Bytes(&context)).ok()).collect();
     Some(Seen { outcomes, maps: contents(vm) })

@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod generator;
 pub mod hostile;
 pub mod kernel;
+pub mod minimise;
 pub mod model;
 pub mod oracle;
 pub mod plugin;

@@ -24,7 +24,7 @@ use crate::verdict::{compare, judge};
 use crate::{MakeEngine, UnknownEngine, engine_named};
 
 /// RFC 9669 and the public suite mask shifts by immediates.
-const MASK: Rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
+pub(crate) const MASK: Rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
 
 /// How long a plugin may take for a case.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -92,6 +92,15 @@ impl Plugin {
             Err(_) if self.path.is_dir() => Err(self.cannot_run(io::ErrorKind::IsADirectory.into())),
             Err(error) => Err(self.cannot_run(error)),
         }
+    }
+
+    /// Runs a case, and tells an answer that does not come in time from others.
+    ///
+    /// # Errors
+    /// The plugin cannot be run.
+    pub fn ask_case(&self, case: &Case) -> Result<Asked, PluginError> {
+        let outcome = self.try_run(case)?;
+        Ok(Asked { late: matches!(outcome, Outcome::Reply(Reply::Late)), answer: self.answer(outcome) })
     }
 
     fn cannot_run(&self, source: io::Error) -> PluginError {
@@ -198,6 +207,15 @@ pub enum PluginError {
         /// The time that each case had.
         timeout: Duration,
     },
+}
+
+/// What a plugin said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The answer.
+    pub answer: Answer,
+    /// There is none, since it did not come in time; [`Asked::answer`] says so.
+    pub late: bool,
 }
 
 /// What became of a case.
@@ -460,7 +478,7 @@ pub fn serve(args: impl IntoIterator<Item = String>, input: impl std::io::Read) 
 }
 
 /// A program of the public suite.
-fn case(program: Vec<u8>, memory: Vec<u8>) -> Case {
+pub(crate) fn case(program: Vec<u8>, memory: Vec<u8>) -> Case {
     Case {
         file: String::new(),
         line: 0,

@@ -49,7 +49,7 @@ fn generated_programs_do_what_the_model_says() {
     let (mut returned, mut executed) = (0, 0);
     let mut machines = Reusable::on(engines_asked_for());
     for seed in 0..programs {
-        let sample = Sample::from_seed(seed, &Knobs::mixed(seed));
+        let sample = Sample::from_seed(seed, &Knobs::ALL.mixed(seed));
         let code = sample.code();
         let setup = setup.clone().with_context(&sample.input);
         let expected = model::run(&code, &setup);
@@ -73,7 +73,7 @@ fn every_planted_fault_is_found() {
     let setup = setup();
     let samples: Vec<_> = (0..FAULT_PROGRAMS)
         .map(|seed| {
-            let sample = Sample::from_seed(seed, &Knobs::mixed(seed));
+            let sample = Sample::from_seed(seed, &Knobs::ALL.mixed(seed));
             let (code, setup) = (sample.code(), setup.clone().with_context(&sample.input));
             let expected = model::run(&code, &setup);
             (code, setup, expected)
@@ -222,7 +222,7 @@ fn the_generator_covers_every_operation() {
 fn generated_programs_execute_every_operation() {
     let (setup, mut executed) = (setup(), BTreeSet::new());
     for seed in 0..3_000 {
-        let sample = Sample::from_seed(seed, &Knobs::mixed(seed));
+        let sample = Sample::from_seed(seed, &Knobs::ALL.mixed(seed));
         let (code, setup) = (sample.code(), setup.clone().with_context(&sample.input));
         Model::new(&code, &setup).run_with(|_, done| {
             executed.insert(row(&done.insn));

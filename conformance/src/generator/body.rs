@@ -1,7 +1,7 @@
 //! The instructions between the first values and the end.
 
 use arbitrary::{Result, Unstructured};
-use softbpf::asm::{R0, R9, R10};
+use softbpf::asm::{R0, R1, R2, R3, R4, R5, R9, R10};
 use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Condition, Insn, Operand, Reg, Size, SwapWidth, Width};
 
 use super::Level;
@@ -47,20 +47,10 @@ pub(super) fn aim(items: &[Item]) -> Vec<Insn> {
         insns.extend_from_slice(&item.insns);
         if let (Some(over), Some(jump)) = (item.over, insns.last_mut()) {
             let distance: usize = items[index + 1..].iter().take(over).map(Item::slots).sum();
-            *jump = with_distance(*jump, i16::try_from(distance).unwrap_or(0));
+            *jump = super::aim(*jump, i16::try_from(distance).unwrap_or(0).into());
         }
     }
     insns
-}
-
-fn with_distance(jump: Insn, distance: i16) -> Insn {
-    if let Insn::JumpIf { condition, width, dst, src, .. } = jump {
-        Insn::JumpIf { condition, width, dst, src, off: distance }
-    } else if let Insn::Jump { long, .. } = jump {
-        Insn::Jump { off: distance.into(), long }
-    } else {
-        jump
-    }
 }
 
 /// Where an access goes.
@@ -83,6 +73,7 @@ enum Kind {
     Memory,
     Atomic,
     Jump,
+    Call,
 }
 
 /// Makes the instructions that the knobs allow.
@@ -91,20 +82,25 @@ pub(super) struct Body<'k> {
     kinds: Vec<Kind>,
     /// Registers that hold numbers.
     numbers: Vec<Reg>,
+    /// Functions that calls name by number.
+    pub(super) functions: Vec<Vec<Insn>>,
 }
 
 impl<'k> Body<'k> {
     pub(super) fn new(knobs: &'k Knobs) -> Body<'k> {
         let mut kinds = vec![Kind::Alu; 8];
         kinds.extend([Kind::Unary, Kind::Unary, Kind::Unary, Kind::Value, Kind::Value, Kind::Idiom, Kind::Idiom]);
-        for (on, kind, weight) in
-            [(knobs.memory, Kind::Memory, 4), (knobs.atomics, Kind::Atomic, 4), (knobs.jumps, Kind::Jump, 3)]
-        {
+        for (on, kind, weight) in [
+            (knobs.memory, Kind::Memory, 4),
+            (knobs.atomics, Kind::Atomic, 4),
+            (knobs.jumps, Kind::Jump, 3),
+            (knobs.calls, Kind::Call, 1),
+        ] {
             if on {
                 kinds.extend(vec![kind; weight]);
             }
         }
-        Body { knobs, kinds, numbers: Reg::ALL[..VALUES].to_vec() }
+        Body { knobs, kinds, numbers: Reg::ALL[..VALUES].to_vec(), functions: Vec::new() }
     }
 
     /// One item of instructions that change no register but these, of which there are two at least.
@@ -113,7 +109,7 @@ impl<'k> Body<'k> {
         Ok(self.item(u)?.insns)
     }
 
-    pub(super) fn items(&self, u: &mut Unstructured<'_>, count: usize) -> Result<Vec<Item>> {
+    pub(super) fn items(&mut self, u: &mut Unstructured<'_>, count: usize) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         while items.len() < count {
             let item = self.item(u)?;
@@ -127,7 +123,7 @@ impl<'k> Body<'k> {
         Ok(items)
     }
 
-    fn item(&self, u: &mut Unstructured<'_>) -> Result<Item> {
+    fn item(&mut self, u: &mut Unstructured<'_>) -> Result<Item> {
         Ok(match *u.choose(&self.kinds)? {
             Kind::Alu => self.alu(u)?,
             Kind::Idiom => {
@@ -142,6 +138,7 @@ impl<'k> Body<'k> {
             Kind::Memory => self.memory(u)?,
             Kind::Atomic => self.atomic(u)?,
             Kind::Jump => self.jump(u)?,
+            Kind::Call => self.call(u)?,
         })
     }
 
@@ -164,7 +161,7 @@ impl<'k> Body<'k> {
 
     /// A register to read: where nobody minds, also one of the pointers.
     fn source(&self, u: &mut Unstructured<'_>) -> Result<Reg> {
-        if !self.knobs.kernel_acceptable && u.ratio(1, 16)? { Ok(*u.choose(&[R9, R10])?) } else { self.register(u) }
+        if !self.knobs.is_portable() && u.ratio(1, 16)? { Ok(*u.choose(&[R9, R10])?) } else { self.register(u) }
     }
 
     fn operand(&self, u: &mut Unstructured<'_>) -> Result<Operand> {
@@ -186,7 +183,10 @@ impl<'k> Body<'k> {
         }
         let src = match (op, self.operand(u)?) {
             (_, Operand::Reg(reg)) => Operand::Reg(reg),
-            (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Operand::Imm(_)) => Operand::Imm(shift(u, width)?),
+            (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Operand::Imm(imm)) => {
+                let any = self.knobs.masked_shifts && u.ratio(1, 8)?;
+                Operand::Imm(if any { imm } else { shift(u, width)? })
+            }
             // The verifier refuses a division by an immediate zero.
             (AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod, Operand::Imm(0)) if self.knobs.kernel_acceptable => {
                 Operand::Imm(-1)
@@ -226,6 +226,26 @@ impl<'k> Body<'k> {
             _ => Insn::Store { size, base, off, src: values::imm(u)?.into() },
         };
         Ok(place.around(insn))
+    }
+
+    /// A call of a function of its own, which loses what a function may lose; the caller relies on the rest.
+    fn call(&mut self, u: &mut Unstructured<'_>) -> Result<Item> {
+        let mut function = vec![values::load(u, R0)?];
+        for reg in &Reg::ALL[6..10] {
+            function.push(values::load(u, *reg)?);
+        }
+        let (dst, word) = (self.register(u)?, u.int_in_range(1..=FRAME / 8)?);
+        function.push(Insn::store(Size::DW, R10, -8 * word, *u.choose(&Reg::ALL[..VALUES])?));
+        for _ in 0..u.int_in_range(0..=3)? {
+            function.extend(self.alu(u)?.insns);
+        }
+        function.extend([Insn::load(Size::DW, dst, R10, -8 * word), Insn::Exit]);
+        let mut insns = vec![Insn::call_local(self.functions.len() as i32)];
+        self.functions.push(function);
+        for reg in [R1, R2, R3, R4, R5] {
+            insns.push(values::load(u, reg)?);
+        }
+        Ok(insns.into())
     }
 
     fn atomic(&self, u: &mut Unstructured<'_>) -> Result<Item> {

@@ -16,10 +16,12 @@ mod values;
 use arbitrary::{Result, Unstructured};
 use softbpf::asm::{R1, R9, R10};
 use softbpf::codec::Code;
-use softbpf::insn::{Imm64, Insn, Reg, Size};
+use softbpf::insn::{Callee, Imm64, Insn, Reg, Size};
 
 use crate::rng::Rng;
 use body::{Body, Item};
+
+pub(crate) use scenario::aim;
 
 /// Bytes of input that the program plays with.
 pub const PLAYGROUND: usize = 64;
@@ -63,6 +65,15 @@ pub struct Knobs {
     /// Nothing that the Linux verifier refuses: registers and stack are written before they are read, pointers are
     /// neither computed with nor stored, the stack and atomics are aligned, nothing is unreachable.
     pub kernel_acceptable: bool,
+    /// The same result wherever memory lies, and whatever registers and stack hold at first: both are written before
+    /// they are read, and pointers are neither computed with nor stored. Goes without saying with `kernel_acceptable`.
+    pub portable: bool,
+    /// Calls of functions with a frame of their own.
+    pub calls: bool,
+    /// Shifts by immediates that are out of range, which RFC 9669 masks and Linux refuses.
+    pub masked_shifts: bool,
+    /// Some registers start with words of the input, so that one program computes on many inputs.
+    pub from_input: bool,
     /// Which instructions there are.
     pub level: Level,
 }
@@ -76,21 +87,33 @@ impl Knobs {
         jumps: true,
         out_of_bounds: true,
         kernel_acceptable: false,
+        portable: false,
+        calls: false,
+        masked_shifts: false,
+        from_input: false,
         level: Level::Ordered,
     };
 
     /// Everything that the verifier of a recent Linux takes.
     pub const KERNEL: Knobs = Knobs { out_of_bounds: false, kernel_acceptable: true, ..Knobs::ALL };
 
-    /// Knobs for a seed: mostly everything, and now and then less, so that what is rare gets its turn.
-    pub fn mixed(seed: u64) -> Knobs {
+    /// Everything that every implementation must do alike.
+    pub const PORTABLE: Knobs = Knobs { portable: true, calls: true, masked_shifts: true, ..Knobs::ALL };
+
+    /// Mostly these, and now and then less, so that what is rare gets its turn.
+    #[must_use]
+    pub fn mixed(self, seed: u64) -> Knobs {
         match seed % 8 {
-            0 => Knobs { out_of_bounds: false, ..Knobs::ALL },
-            1 => Knobs { memory: false, atomics: false, jumps: false, out_of_bounds: false, ..Knobs::ALL },
-            2 => Knobs { jumps: false, ..Knobs::ALL },
-            3 => Knobs::KERNEL,
-            _ => Knobs::ALL,
+            0 => Knobs { out_of_bounds: false, ..self },
+            1 => Knobs { memory: false, atomics: false, jumps: false, out_of_bounds: false, ..self },
+            2 => Knobs { jumps: false, ..self },
+            3 => Knobs { out_of_bounds: false, kernel_acceptable: true, calls: false, masked_shifts: false, ..self },
+            _ => self,
         }
+    }
+
+    fn is_portable(&self) -> bool {
+        self.portable || self.kernel_acceptable
     }
 }
 
@@ -101,10 +124,12 @@ impl Default for Knobs {
 }
 
 /// A generated program and its input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sample {
-    /// Everything but the first instruction, which makes `r9` point to the input.
-    insns: Vec<Insn>,
+    /// Everything but the first instruction, which makes `r9` point to the input, and the end.
+    pub(crate) body: Vec<Insn>,
+    /// Functions, which local calls of the body name by their numbers.
+    pub(crate) functions: Vec<Vec<Insn>>,
     /// [`INPUT`] bytes.
     pub input: Vec<u8>,
 }
@@ -115,24 +140,29 @@ impl Sample {
     /// # Errors
     /// None in practice: bytes that run out become zeros.
     pub fn arbitrary(u: &mut Unstructured<'_>, knobs: &Knobs) -> Result<Sample> {
-        let mut input = vec![0; INPUT];
-        for chunk in input[..PLAYGROUND].chunks_mut(8) {
-            chunk.copy_from_slice(&values::value(u)?.to_le_bytes());
-        }
+        let input = input(u)?;
         let mut items = first_values(u, knobs)?;
         let count = u.int_in_range(1..=knobs.length.max(1))?;
-        items.extend(Body::new(knobs).items(u, count)?);
-        let mut insns = body::aim(&items);
-        insns.extend(epilogue());
-        Ok(Sample { insns, input })
+        let mut body = Body::new(knobs);
+        items.extend(body.items(u, count)?);
+        Ok(Sample { body: body::aim(&items), functions: body.functions, input })
     }
 
     /// The program with this number.
     pub fn from_seed(seed: u64, knobs: &Knobs) -> Sample {
-        let mut rng = Rng::new(seed);
-        let bytes: Vec<u8> = (0..SEED_BYTES / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
-        Sample::arbitrary(&mut Unstructured::new(&bytes), knobs)
-            .unwrap_or_else(|_| Sample { insns: epilogue(), input: vec![0; INPUT] })
+        // Half of the instructions take less than this.
+        let bytes = random_bytes(seed, SEED_BYTES.max(48 * knobs.length));
+        Sample::arbitrary(&mut Unstructured::new(&bytes), knobs).unwrap_or_else(|_| Sample {
+            body: Vec::new(),
+            functions: Vec::new(),
+            input: vec![0; INPUT],
+        })
+    }
+
+    /// Another input for any program: number `index` of those that belong to a seed.
+    pub fn input_from_seed(seed: u64, index: u64) -> Vec<u8> {
+        let bytes = random_bytes(seed ^ (index + 1).rotate_right(16), SEED_BYTES / 16);
+        input(&mut Unstructured::new(&bytes)).unwrap_or_else(|_| vec![0; INPUT])
     }
 
     /// The program, run on a context of [`Sample::input`].
@@ -146,21 +176,66 @@ impl Sample {
     }
 
     fn starting_with(&self, first: Insn) -> Code {
-        std::iter::once(first).chain(self.insns.iter().copied()).collect()
+        link(&[first], &[Part { sample: self, end: &epilogue() }])
     }
+}
+
+/// The body of a sample, and what follows it.
+pub(crate) struct Part<'s> {
+    pub(crate) sample: &'s Sample,
+    pub(crate) end: &'s [Insn],
+}
+
+/// A program of some bodies, one after the other, with their functions behind them.
+pub(crate) fn link(first: &[Insn], parts: &[Part<'_>]) -> Code {
+    let slots = |insns: &[Insn]| insns.iter().map(Insn::slots).sum::<usize>();
+    let main = slots(first) + parts.iter().map(|part| slots(&part.sample.body) + slots(part.end)).sum::<usize>();
+    let mut entry = main;
+    let mut insns = first.to_vec();
+    let mut slot = slots(first);
+    for Part { sample, end } in parts {
+        let mut entries = Vec::with_capacity(sample.functions.len());
+        for function in &sample.functions {
+            entries.push(entry);
+            entry += slots(function);
+        }
+        for &insn in sample.body.iter().chain(*end) {
+            let callee = if let Insn::Call(Callee::Local(number)) = insn { entries.get(number as usize) } else { None };
+            insns.push(callee.map_or(insn, |&entry| aim(insn, entry as i64 - slot as i64 - 1)));
+            slot += insn.slots();
+        }
+    }
+    insns.extend(parts.iter().flat_map(|part| part.sample.functions.iter().flatten()));
+    insns.into()
+}
+
+fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    (0..count / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
+}
+
+fn input(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut input = vec![0; INPUT];
+    for chunk in input[..PLAYGROUND].chunks_mut(8) {
+        chunk.copy_from_slice(&values::value(u)?.to_le_bytes());
+    }
+    Ok(input)
 }
 
 /// Values for registers and stack; without a verifier to please, some are left as they are.
 fn first_values(u: &mut Unstructured<'_>, knobs: &Knobs) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for reg in &Reg::ALL[..VALUES] {
-        if knobs.kernel_acceptable || u.ratio(7, 8)? {
+        if knobs.from_input && u.ratio(2, 3)? {
+            let word = u.int_in_range(0..=PLAYGROUND as i16 / 8 - 1)?;
+            items.push(Insn::load(Size::DW, *reg, R9, 8 * word).into());
+        } else if knobs.is_portable() || u.ratio(7, 8)? {
             items.push(values::load(u, *reg)?.into());
         }
     }
-    if knobs.memory || knobs.atomics || knobs.kernel_acceptable {
+    if knobs.memory || knobs.atomics || knobs.is_portable() {
         for offset in stack_words() {
-            if knobs.kernel_acceptable || u.ratio(1, 2)? {
+            if knobs.is_portable() || u.ratio(1, 2)? {
                 items.push(Insn::store(Size::DW, R10, offset, values::imm(u)?).into());
             }
         }
@@ -169,7 +244,7 @@ fn first_values(u: &mut Unstructured<'_>, knobs: &Knobs) -> Result<Vec<Item>> {
 }
 
 /// Offsets of the words of the stack's window, and of the frame's last.
-fn stack_words() -> impl Iterator<Item = i16> {
+pub(crate) fn stack_words() -> impl Iterator<Item = i16> {
     (1..=STACK_WINDOW as i16 / 8).map(|word| -8 * word).chain([-512])
 }
 

@@ -31,7 +31,7 @@ fn keep() -> Kept {
 /// An engine does not do what the model does.
 pub fn run(bytes: &[u8]) {
     let Some((&knobs, choices)) = bytes.split_first() else { return };
-    let knobs = Knobs::mixed(knobs.into());
+    let knobs = Knobs::ALL.mixed(knobs.into());
     let Ok(sample) = Sample::arbitrary(&mut Unstructured::new(choices), &knobs) else { return };
     KEPT.with_borrow_mut(|kept| {
         let Kept { setup, machines } = kept.get_or_insert_with(keep);

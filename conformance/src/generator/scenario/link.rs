@@ -40,7 +40,9 @@ pub(super) fn link(pieces: &[Piece], labels: usize) -> Code {
     insns.into()
 }
 
-fn aim(insn: Insn, distance: i64) -> Insn {
+/// A jump, a local call or a load of an address of code, to what is so many slots from the next instruction; any other
+/// instruction as it is. A distance that has no room is cut off.
+pub(crate) fn aim(insn: Insn, distance: i64) -> Insn {
     let (near, far) = (distance as i16, distance as i32);
     if let Insn::JumpIf { condition, width, dst, src, .. } = insn {
         Insn::JumpIf { condition, width, dst, src, off: near }
@@ -48,9 +50,9 @@ fn aim(insn: Insn, distance: i64) -> Insn {
         Insn::Jump { off: far, long }
     } else if let Insn::MayGoto { .. } = insn {
         Insn::MayGoto { off: near }
-    } else if let Insn::Call(_) = insn {
+    } else if let Insn::Call(Callee::Local(_)) = insn {
         Insn::Call(Callee::Local(far))
-    } else if let Insn::LoadImm64 { dst, .. } = insn {
+    } else if let Insn::LoadImm64 { dst, value: Imm64::Code(_) } = insn {
         Insn::LoadImm64 { dst, value: Imm64::Code(far) }
     } else {
         insn

@@ -35,6 +35,8 @@ use softbpf::program_type::ProgramType;
 use super::values;
 use crate::rng::Rng;
 
+pub(crate) use link::aim;
+
 /// Bytes that are enough for the longest scenario.
 const SEED_BYTES: usize = 8192;
 
@@ -110,6 +112,25 @@ impl ScenarioKnobs {
             4 => ScenarioKnobs { hostile: false, ..all },
             5 => ScenarioKnobs { statements: 48, tail_calls: false, hostile: false, ..all },
             _ => all,
+        }
+    }
+}
+
+impl ScenarioKnobs {
+    /// These, without what others leave out.
+    #[must_use]
+    pub fn within(self, others: ScenarioKnobs) -> ScenarioKnobs {
+        ScenarioKnobs {
+            statements: self.statements.min(others.statements),
+            loops: self.loops && others.loops,
+            calls: self.calls && others.calls,
+            pointers: self.pointers && others.pointers,
+            helpers: self.helpers && others.helpers,
+            tail_calls: self.tail_calls && others.tail_calls,
+            atomics: self.atomics && others.atomics,
+            packets: self.packets && others.packets,
+            hostile: self.hostile && others.hostile,
+            callbacks: self.callbacks.min(others.callbacks),
         }
     }
 }

@@ -1,0 +1,354 @@
+//! Engines against each other and the model: whole outcomes, final memory, and what is in the maps.
+//!
+//! A program is loaded and compiled once, and runs on many inputs on a machine that is reset in between.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use softbpf::codec::Code;
+use softbpf::context::Bytes;
+use softbpf::object::MAIN;
+use softbpf::program::{Program as Checked, ProgramInfo};
+use softbpf::program_type::ProgramType;
+use softbpf::{Machine, Object, Outcome};
+
+use super::avoid::{Rows, avoid, has};
+use super::drive::{Shared, Worker, drive};
+use super::key::{About, Key, Kind, about, culprit};
+use super::{CampaignError, Finding, Limits, Program, Progress, Report};
+use crate::MakeEngine;
+use crate::generator::scenario::{Scenario, ScenarioKnobs};
+use crate::generator::{INPUT, Knobs, Sample};
+use crate::hostile;
+use crate::minimise::scenario::minimise_scenario;
+use crate::minimise::{Minimised, Options as Minimising, Reproducer, minimise};
+use crate::model::scenario::{Setups, compare, on_machine};
+use crate::model::{self, Observed, Setup};
+use crate::reusable::Reusable;
+use crate::streams::stream;
+
+/// Kinds of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Generator {
+    /// Every operation on values at the edges: [`Sample`].
+    Samples,
+    /// Calls, loops, maps, helpers, tail calls, packets: [`Scenario`].
+    Scenarios,
+    /// Hostile streams of instructions: [`crate::streams`]. The model is not asked about these.
+    Streams,
+}
+
+impl Generator {
+    /// All of them.
+    pub const ALL: [Generator; 3] = [Generator::Samples, Generator::Scenarios, Generator::Streams];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Generator::Samples => "samples",
+            Generator::Scenarios => "scenarios",
+            Generator::Streams => "streams",
+        }
+    }
+}
+
+/// What a campaign on engines does.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Engines with their names; the first is what the others are compared with.
+    pub engines: Vec<(String, MakeEngine)>,
+    /// The model is asked too.
+    pub model: bool,
+    /// Kinds of programs, in turns.
+    pub generators: Vec<Generator>,
+    /// What samples are made of.
+    pub knobs: Knobs,
+    /// What scenarios are made of.
+    pub scenario: ScenarioKnobs,
+    /// On how many inputs a sample runs.
+    pub inputs: u64,
+    /// How often engines run to minimise a finding.
+    pub minimising: usize,
+}
+
+impl Options {
+    /// Everything, on these engines.
+    pub fn new(engines: Vec<(String, MakeEngine)>) -> Options {
+        Options {
+            engines,
+            model: true,
+            generators: Generator::ALL.to_vec(),
+            knobs: Knobs { calls: true, from_input: true, ..Knobs::ALL },
+            scenario: ScenarioKnobs::ALL,
+            inputs: 32,
+            minimising: 20_000,
+        }
+    }
+}
+
+/// Runs a campaign.
+///
+/// # Errors
+/// There is nothing to compare, or no machine.
+pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progress)) -> Result<Report, CampaignError> {
+    let alone = options.engines.len() + usize::from(options.model) < 2;
+    if alone || options.generators.is_empty() {
+        let name = options.engines.first().map_or("the model", |(name, _)| name);
+        return Err(CampaignError::Alone(name.to_owned()));
+    }
+    let worker = || {
+        let setup = Setup::of(ProgramType::Unspec, Bytes(&[0; INPUT]));
+        Ok(Engines {
+            options,
+            machines: Reusable::on(options.engines.iter().map(|&(_, make)| make).collect()),
+            setup: setup.map_err(|error| CampaignError::Setup(error.to_string()))?,
+            setups: Setups::default(),
+            rows: Rows::new(),
+            seen: 0,
+        })
+    };
+    drive(limits, worker, progress)
+}
+
+/// One thread's work.
+struct Engines<'o> {
+    options: &'o Options,
+    machines: Vec<Reusable>,
+    setup: Setup,
+    setups: Setups,
+    /// Rows that findings are about.
+    rows: Rows,
+    /// Findings that the rows above take into account.
+    seen: usize,
+}
+
+/// Who says what, where they differ.
+type Says = Vec<(String, String)>;
+
+impl Worker for Engines<'_> {
+    fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
+        let found = shared.found_so_far();
+        if std::mem::replace(&mut self.seen, found) != found {
+            self.rows.extend(shared.known().iter().filter_map(culprit));
+        }
+        let generators = &self.options.generators;
+        match generators[(seed % generators.len() as u64) as usize] {
+            Generator::Samples => self.sample(seed, shared),
+            Generator::Scenarios => self.scenario(seed, shared),
+            Generator::Streams => self.stream(seed, shared),
+        }
+        Ok(())
+    }
+}
+
+impl Engines<'_> {
+    fn sample(&mut self, seed: u64, shared: &Shared) {
+        let sample = Sample::from_seed(seed, &self.options.knobs.mixed(seed));
+        let code = avoid(&sample.code(), &self.rows);
+        let others = (1..self.options.inputs.max(1)).map(|index| Sample::input_from_seed(seed, index));
+        let inputs: Vec<Vec<u8>> = std::iter::once(sample.input).chain(others).collect();
+        let ran = self.run(&code, &inputs);
+        shared.count(Generator::Samples.name(), ran.returned, ran.executions);
+        shared.count_instructions(ran.instructions);
+        if let Some((input, _)) = ran.differs {
+            let from = Reproducer::new(code, &inputs[input]);
+            let options = Minimising { calls: self.options.minimising, ..Minimising::default() };
+            let found = minimise(from, &options, |candidate| {
+                !has(candidate.code(), &self.rows) && self.run_one(candidate).is_some()
+            });
+            let says = self.run_one(&found.found).unwrap_or_default();
+            report(seed, found, says, shared);
+        }
+    }
+
+    fn run_one(&mut self, reproducer: &Reproducer) -> Option<Says> {
+        let ran = self.run(reproducer.code(), std::slice::from_ref(&reproducer.input));
+        ran.differs.map(|(_, says)| says)
+    }
+
+    /// Runs a program on some inputs, up to the first on which there is a difference.
+    fn run(&mut self, code: &Code, inputs: &[Vec<u8>]) -> Ran {
+        let mut ran = Ran::default();
+        let Ok(program) = Checked::new(ProgramInfo::new(MAIN, ProgramType::Unspec), code.clone()) else { return ran };
+        let object = Object::from_programs(vec![program], Vec::new());
+        let machines: Result<Vec<&mut Machine>, _> =
+            self.machines.iter_mut().map(|machine| machine.load(&object)).collect();
+        let Ok(mut machines) = machines else { return ran };
+        for (index, input) in inputs.iter().enumerate() {
+            let mut outcomes = Vec::with_capacity(machines.len());
+            for (machine, (name, _)) in machines.iter_mut().zip(&self.options.engines) {
+                machine.reset();
+                match guarded(|| machine.run(MAIN, Bytes(input)).ok()) {
+                    Ok(Some(outcome)) => outcomes.push(outcome),
+                    Ok(None) => return ran,
+                    Err(panic) => {
+                        ran.differs = Some((index, vec![(name.clone(), panic)]));
+                        return ran;
+                    }
+                }
+            }
+            ran.executions += 1;
+            ran.instructions += outcomes.first().map_or(0, |outcome| outcome.instructions);
+            ran.returned |= outcomes.iter().all(|outcome| outcome.ret.is_ok());
+            let expected = self.options.model.then(|| {
+                let setup = self.setup.clone().with_context(input);
+                model::run(code, &setup)
+            });
+            if differ(&outcomes, expected.as_ref()) {
+                ran.differs = Some((index, says(&self.options.engines, &outcomes, expected.as_ref())));
+                break;
+            }
+        }
+        ran
+    }
+
+    fn stream(&mut self, seed: u64, shared: &Shared) {
+        let bytes = stream(seed, 64);
+        let code = Code::decode(&bytes).ok();
+        if let Some(code) = &code
+            && code.encode().as_ref() != Ok(&bytes)
+        {
+            let about = About::Encoding { reason: "decoded and encoded again".to_owned(), class: bytes[0] & 7 };
+            let key = Key { about, kind: Kind::OtherResult };
+            let says = vec![("encoded again".to_owned(), format!("{:02x?}", code.encode()))];
+            let program = Program::Bytes { bytecode: bytes, memory: Vec::new() };
+            shared.found(finding(key, seed, program, false, says));
+            return;
+        }
+        let code = code.map(|code| avoid(&code, &self.rows));
+        let reproducer = code.map(|code| Reproducer::new(code, &[0x5a; hostile::CONTEXT]));
+        let ran = reproducer.as_ref().and_then(|reproducer| self.run_stream(reproducer));
+        shared.count(Generator::Streams.name(), ran.is_some(), ran.is_some().into());
+        if let (Some(Some(_)), Some(from)) = (ran, reproducer) {
+            let options = Minimising { calls: self.options.minimising, values: None, ..Minimising::default() };
+            let found = minimise(from, &options, |candidate| {
+                !has(candidate.code(), &self.rows) && self.run_stream(candidate).flatten().is_some()
+            });
+            let says = self.run_stream(&found.found).flatten().unwrap_or_default();
+            report(seed, found, says, shared);
+        }
+    }
+
+    /// Runs a hostile program: the outer is `None` when it is not one, the inner when there is no difference.
+    fn run_stream(&mut self, reproducer: &Reproducer) -> Option<Option<Says>> {
+        let object = hostile::object_of(reproducer.code().clone())?;
+        let mut outcomes = Vec::new();
+        for (machine, (name, _)) in self.machines.iter_mut().zip(&self.options.engines) {
+            let vm = machine.load(&object).ok()?;
+            match guarded(|| hostile::run(vm, &reproducer.input)) {
+                Ok(outcome) => outcomes.push(outcome?),
+                Err(panic) => return Some(Some(vec![(name.clone(), panic)])),
+            }
+        }
+        Some(differ(&outcomes, None).then(|| says(&self.options.engines, &outcomes, None)))
+    }
+
+    fn scenario(&mut self, seed: u64, shared: &Shared) {
+        let mut scenario = Scenario::from_seed(seed, &ScenarioKnobs::mixed(seed).within(self.options.scenario));
+        for code in &mut scenario.programs {
+            *code = avoid(code, &self.rows);
+        }
+        let ran = self.run_scenario(&scenario);
+        shared.count(Generator::Scenarios.name(), ran.returned, ran.executions);
+        shared.count_instructions(ran.instructions);
+        if ran.differs.is_some() {
+            let options = Minimising { calls: self.options.minimising, ..Minimising::default() };
+            let minimised = minimise_scenario(scenario, &options, |scenario| {
+                !scenario.programs.iter().any(|code| has(code, &self.rows))
+                    && self.run_scenario(scenario).differs.is_some()
+            });
+            let says = self.run_scenario(&minimised.found).differs.map(|(_, says)| says).unwrap_or_default();
+            let key = Key { about: about(&minimised.found.programs), kind: Kind::OtherResult };
+            let program = Program::Scenario(Box::new(minimised.found));
+            shared.found(finding(key, seed, program, minimised.done, says));
+        }
+    }
+
+    fn run_scenario(&mut self, scenario: &Scenario) -> Ran {
+        guarded(|| self.try_scenario(scenario)).unwrap_or_else(|panic| {
+            // Which of the engines it was shows when the test is run that is written of it.
+            Ran { differs: Some((0, vec![("an engine".to_owned(), panic)])), ..Ran::default() }
+        })
+    }
+
+    fn try_scenario(&mut self, scenario: &Scenario) -> Ran {
+        let mut ran = Ran::default();
+        let runs = scenario.runs as u64;
+        if self.options.model {
+            let Ok(setup) = self.setups.of(scenario) else { return ran };
+            let Ok((seen, difference)) = compare(scenario, setup, &mut self.machines) else { return ran };
+            ran.executions = runs;
+            ran.instructions = seen.iter().map(|seen| seen.observed.instructions).sum();
+            ran.returned = seen.iter().all(|seen| seen.observed.ret.is_ok());
+            ran.differs = difference.map(|difference| (0, vec![("difference".to_owned(), difference.to_string())]));
+            return ran;
+        }
+        let mut got = Vec::new();
+        for machine in &mut self.machines {
+            match on_machine(scenario, machine) {
+                Ok(runs) => got.push(runs),
+                Err(_) => return ran,
+            }
+        }
+        ran.executions = runs;
+        ran.instructions = got.first().map_or(0, |runs| runs.iter().map(|(outcome, _)| outcome.instructions).sum());
+        ran.returned = got.iter().flatten().all(|(outcome, _)| outcome.ret.is_ok());
+        if got.windows(2).any(|pair| pair[0] != pair[1]) {
+            let says =
+                self.options.engines.iter().zip(&got).map(|((name, _), got)| (name.clone(), format!("{got:x?}")));
+            ran.differs = Some((0, says.collect()));
+        }
+        ran
+    }
+}
+
+/// What an engine does, or that it panics, in words: a finding like others. A machine that was cut off can be loaded
+/// again.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        format!("panicked: {}", text.unwrap_or("without a word"))
+    })
+}
+
+/// What came of a program.
+#[derive(Debug, Default)]
+struct Ran {
+    executions: u64,
+    /// Of the first engine.
+    instructions: u64,
+    /// At least one run came to its end.
+    returned: bool,
+    /// The input on which there is a difference, and what is said of it.
+    differs: Option<(usize, Says)>,
+}
+
+fn differ(outcomes: &[Outcome], expected: Option<&Observed>) -> bool {
+    let Some((first, others)) = outcomes.split_first() else { return false };
+    others.iter().any(|other| other != first) || expected.is_some_and(|expected| Observed::from(first) != *expected)
+}
+
+fn says(engines: &[(String, MakeEngine)], outcomes: &[Outcome], expected: Option<&Observed>) -> Says {
+    let mut says: Says = Vec::new();
+    let mut say = |who: &str, observed: &Observed| {
+        says.push((who.to_owned(), format!("{observed}, memory {:02x?}", observed.context)));
+    };
+    if let Some(expected) = expected {
+        say("model", expected);
+    }
+    for ((name, _), outcome) in engines.iter().zip(outcomes) {
+        say(name, &Observed::from(outcome));
+    }
+    says
+}
+
+fn report(seed: u64, found: Minimised, says: Says, shared: &Shared) {
+    let Minimised { found, done, .. } = found;
+    let key = Key { about: about([found.code()]), kind: Kind::OtherResult };
+    let program = Program::Bytes { bytecode: found.code().encode().unwrap_or_default(), memory: found.input };
+    shared.found(finding(key, seed, program, done, says));
+}
+
+fn finding(key: Key, seed: u64, program: Program, minimised: bool, says: Says) -> Finding {
+    Finding { key, seed, program, minimised, says, count: 1, after: Duration::ZERO }
+}

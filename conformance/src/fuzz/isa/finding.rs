@@ -1,0 +1,204 @@
+//! A finding, and the files that replay it: a vector, bytecode, and a Rust test.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use softbpf::codec::{Code, SLOT_BYTES};
+
+use super::key::Key;
+use crate::case::Case;
+use crate::engine_named;
+use crate::generator::scenario::{Input, Scenario};
+use crate::plugin;
+use crate::subject::{Answer, EngineSubject, State, Subject};
+
+/// What shows a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A program, or bytes that are none, and the memory behind `r1`.
+    Bytes {
+        /// The program.
+        bytecode: Vec<u8>,
+        /// The memory.
+        memory: Vec<u8>,
+    },
+    /// Programs with maps.
+    Scenario(Box<Scenario>),
+}
+
+/// A difference, once however often it was met.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What it is about.
+    pub key: Key,
+    /// Number of the generated program that showed it.
+    pub seed: u64,
+    /// The smallest program that was found to show it.
+    pub program: Program,
+    /// It is known to be the smallest: time and patience were enough.
+    pub minimised: bool,
+    /// Who says what.
+    pub says: Vec<(String, String)>,
+    /// How many programs have shown it. Most are kept from doing so once it is known.
+    pub count: u64,
+    /// When it was found, since the start.
+    pub after: Duration,
+}
+
+impl Finding {
+    /// Instructions of the program; slots of bytes that are none.
+    pub fn instructions(&self) -> usize {
+        match &self.program {
+            Program::Bytes { bytecode, .. } => {
+                Code::decode(bytecode).map_or(bytecode.len().div_ceil(SLOT_BYTES), |code| code.insns().len())
+            }
+            Program::Scenario(scenario) => scenario.programs.iter().map(|code| code.insns().len()).sum(),
+        }
+    }
+
+    /// A name for files and functions: letters, digits and underscores.
+    pub fn name(&self) -> String {
+        let mut name = String::new();
+        for c in self.key.to_string().chars() {
+            if c.is_ascii_alphanumeric() {
+                name.push(c.to_ascii_lowercase());
+            } else if !name.ends_with('_') {
+                name.push('_');
+            }
+        }
+        let name: String = name.trim_matches('_').chars().take(100).collect();
+        if name.starts_with(|c: char| c.is_ascii_digit()) { format!("at_{name}") } else { name }
+    }
+
+    /// The program, a line an instruction.
+    pub fn listing(&self) -> Vec<String> {
+        match &self.program {
+            Program::Bytes { bytecode, .. } => lines(bytecode),
+            Program::Scenario(scenario) => scenario.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// The program as bytecode, if it is but one.
+    pub fn bytecode(&self) -> Option<&[u8]> {
+        match &self.program {
+            Program::Bytes { bytecode, .. } => Some(bytecode),
+            Program::Scenario(_) => None,
+        }
+    }
+
+    /// A conformance vector, with what the interpreter says expected; none for programs with maps.
+    pub fn vector(&self) -> Option<String> {
+        let Program::Bytes { bytecode, memory } = &self.program else { return None };
+        let mut text = format!("# Program {} of softbpf fuzz isa.\n", self.seed);
+        for (who, what) in &self.says {
+            let _ = writeln!(text, "# {who}: {}", what.replace(['\n', '\r'], " "));
+        }
+        let _ = writeln!(text, "== {}", self.key);
+        for line in lines(bytecode) {
+            let _ = writeln!(text, "    {line}");
+        }
+        if !memory.is_empty() {
+            let _ = writeln!(text, "memory: {}", hex(memory));
+        }
+        let _ = writeln!(text, "rules: mask shifts");
+        text.push_str(&expectation(&plugin::case(bytecode.clone(), memory.clone()), memory));
+        Some(text)
+    }
+
+    /// A test that holds every engine to it.
+    pub fn rust_test(&self) -> String {
+        let name = self.name();
+        match (&self.program, self.vector()) {
+            (Program::Scenario(scenario), _) => scenario_test(&name, self.seed, scenario),
+            (Program::Bytes { .. }, vector) => vector_test(&name, &vector.unwrap_or_default()),
+        }
+    }
+}
+
+/// What the interpreter makes of it.
+fn expectation(case: &Case, memory: &[u8]) -> String {
+    let changed = |state: &State| match &state.memory {
+        Some(after) if after != memory => format!("after: {}\n", hex(after)),
+        Some(_) | None => String::new(),
+    };
+    let answer = engine_named("interpreter").map(|engine| EngineSubject::new(engine).run(case));
+    match answer {
+        Ok(Answer::Returned { r0, state }) => format!("{}r0: {r0:#x}\n", changed(&state)),
+        Ok(Answer::Trapped { name, slot, state, .. }) => format!("{}trap: {name} at {slot}\n", changed(&state)),
+        Ok(Answer::Rejected { reason, slot, .. }) => format!("reject: {reason} at {slot}\n"),
+        Ok(Answer::Failed { .. } | Answer::Crashed { .. } | Answer::Skipped { .. }) | Err(_) => String::new(),
+    }
+}
+
+/// A line an instruction: assembly where that comes to the same bytes, else the fields.
+fn lines(bytecode: &[u8]) -> Vec<String> {
+    let assembly = || {
+        let code = Code::decode(bytecode).ok()?;
+        let lines: Vec<String> = code.insns().iter().map(ToString::to_string).collect();
+        let again = softbpf::text::parse::parse(&lines.join("\n")).ok()?;
+        (again.references.is_empty() && again.code == code).then_some(lines)
+    };
+    assembly().unwrap_or_else(|| bytecode.chunks(SLOT_BYTES).map(slot).collect())
+}
+
+/// A slot by its fields, or the bytes of what is none.
+fn slot(bytes: &[u8]) -> String {
+    let &[opcode, registers, a, b, c, d, e, f] = bytes else { return format!("bytes {}", hex(bytes)) };
+    let mut text = format!("slot {opcode:#04x}");
+    let (off, imm) = (i16::from_le_bytes([a, b]).into(), i32::from_le_bytes([c, d, e, f]));
+    let fields = [("dst", i32::from(registers & 15)), ("src", i32::from(registers >> 4)), ("off", off), ("imm", imm)];
+    for (name, value) in fields {
+        if value != 0 {
+            let _ = write!(text, " {name}={value}");
+        }
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+fn vector_test(name: &str, vector: &str) -> String {
+    format!(
+        "#[test]\nfn {name}() {{\n    use softbpf_conformance::subject::{{EngineSubject, Subject as _}};\n    \
+         use softbpf_conformance::verdict::{{Verdict, judge}};\n\n    let text = r#\"{vector}\"#;\n    \
+         for case in softbpf_conformance::vectors::parse(\"{name}.vec\", text).unwrap() {{\n        \
+         for engine in softbpf_conformance::engines() {{\n            \
+         let answer = EngineSubject::new(engine).run(&case);\n            \
+         assert_eq!(judge(&case, &answer), Verdict::Passed);\n        }}\n    }}\n}}\n"
+    )
+}
+
+fn scenario_test(name: &str, seed: u64, scenario: &Scenario) -> String {
+    let Scenario { programs, layout, slots, input, cpu, fuel, runs } = scenario;
+    let (variant, bytes) = match input {
+        Input::Bytes(bytes) => ("Bytes", bytes),
+        Input::Packet(bytes) => ("Packet", bytes),
+    };
+    let mut text = format!(
+        "/// Program {seed} of softbpf fuzz isa.\n#[test]\nfn {name}() {{\n    use softbpf::codec::Code;\n    \
+         use softbpf_conformance::generator::scenario::{{Input, Scenario}};\n    \
+         use softbpf_conformance::model::scenario::{{Setups, compare}};\n    \
+         use softbpf_conformance::{{engines, reusable::Reusable}};\n\n    let programs: &[&[u8]] = &[\n"
+    );
+    for code in programs {
+        for (_, insn) in code.iter() {
+            let _ = writeln!(text, "        // {insn}");
+        }
+        let _ = writeln!(text, "        &{:?},", code.encode().unwrap_or_default());
+    }
+    let _ = write!(
+        text,
+        "    ];\n    let scenario = Scenario {{\n        \
+         programs: programs.iter().map(|bytes| Code::decode(bytes).unwrap()).collect(),\n        \
+         layout: {layout},\n        slots: {:?}.into_iter().collect(),\n        \
+         input: Input::{variant}(vec!{bytes:?}),\n        cpu: {cpu},\n        fuel: {fuel},\n        \
+         runs: {runs},\n    }};\n    let mut setups = Setups::default();\n    \
+         let setup = setups.of(&scenario).unwrap();\n    \
+         let (_, difference) = compare(&scenario, setup, &mut Reusable::on(engines())).unwrap();\n    \
+         assert!(difference.is_none(), \"{{}}\", difference.unwrap());\n}}\n",
+        slots.iter().collect::<Vec<_>>()
+    );
+    text
+}
