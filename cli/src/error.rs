@@ -68,6 +68,8 @@ pub(crate) enum CliError {
     UnknownEngine(#[from] softbpf_conformance::UnknownEngine),
     #[error("--oracle kernel: {0}")]
     Kernel(softbpf_conformance::kernel::NotPermitted),
+    #[error(transparent)]
+    Campaign(Box<softbpf_conformance::fuzz::isa::CampaignError>),
     #[error("no conformance case is left")]
     NoCases,
     #[error(transparent)]

@@ -69,17 +69,17 @@ fn is_harmless(command: &mut Command) -> bool {
     let is_input = |path: &Path| path == Path::new("-");
     match command {
         Command::Run(args) => {
-            let RunArgs { program, context, setup, perf, repeat, entries, .. } = &mut **args;
+            let RunArgs { program, context, setup, perf, repeat, entries, input, .. } = &mut **args;
             setup.fuel = Some(setup.fuel.unwrap_or(FUEL).min(FUEL));
             *repeat = (*repeat).min(RUNS);
             *entries = (*entries).min(ENTRIES);
-            let files = context.ctx_file.is_some() || context.packet_file.is_some();
+            let files = context.ctx_file.is_some() || context.packet_file.is_some() || input.is_some();
             is_input(&program.object) && !files && perf.is_none()
         }
         Command::Show(args) => is_input(&args.object),
         Command::Disasm(DisasmArgs { object, .. }) => is_input(object),
         Command::Asm(AsmArgs { file, output }) => is_input(file) && output.is_none(),
-        Command::Bench(_) | Command::Conform(_) => false,
+        Command::Bench(_) | Command::Conform(_) | Command::Fuzz(_) => false,
     }
 }
 

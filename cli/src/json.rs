@@ -32,6 +32,12 @@ pub(crate) fn conform(document: &Json, out: &mut dyn Write) -> io::Result<()> {
     write(document, out)
 }
 
+// softbpf fuzz isa
+
+pub(crate) fn fuzz_isa(document: &Json, out: &mut dyn Write) -> io::Result<()> {
+    write(document, out)
+}
+
 // softbpf bench
 
 pub(crate) fn bench(document: &Json, out: &mut dyn Write) -> io::Result<()> {

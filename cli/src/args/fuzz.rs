@@ -5,21 +5,29 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+use super::fuzz_isa::FuzzIsaArgs;
 use super::run::{ContextArgs, ProgramArgs, SetupArgs};
 use crate::literal::number64;
 
-/// What is fuzzed: by the arguments themselves a program of the user's. There is room for a subcommand beside them, which
-/// derived code cannot have where an argument is required; it is added in `augment_args` and looked for first in
-/// `from_arg_matches`.
+/// Name of the subcommand.
+const ISA: &str = "isa";
+
+/// What is fuzzed: by the arguments themselves a program of the user's, or what a subcommand says; derived code cannot have
+/// both where an argument is required.
 #[derive(Debug)]
 pub(crate) enum FuzzArgs {
+    /// `softbpf fuzz isa`
+    Isa(Box<FuzzIsaArgs>),
     /// `softbpf fuzz OBJECT PROGRAM`
     Program(Box<FuzzProgramArgs>),
 }
 
 impl FromArgMatches for FuzzArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<FuzzArgs, clap::Error> {
-        FuzzProgramArgs::from_arg_matches(matches).map(|args| FuzzArgs::Program(Box::new(args)))
+        match matches.subcommand() {
+            Some((ISA, matches)) => FuzzIsaArgs::from_arg_matches(matches).map(|args| FuzzArgs::Isa(Box::new(args))),
+            _ => FuzzProgramArgs::from_arg_matches(matches).map(|args| FuzzArgs::Program(Box::new(args))),
+        }
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -30,7 +38,11 @@ impl FromArgMatches for FuzzArgs {
 
 impl Args for FuzzArgs {
     fn augment_args(command: Command) -> Command {
-        FuzzProgramArgs::augment_args(command).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
+        let isa = Command::new(ISA).about("Fuzz implementations of the instruction set: the engines here, or another one");
+        FuzzProgramArgs::augment_args(command)
+            .subcommand(FuzzIsaArgs::augment_args(isa))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -3,6 +3,7 @@
 mod bench;
 mod conform;
 mod fuzz;
+mod fuzz_isa;
 mod run;
 mod values;
 
@@ -14,6 +15,7 @@ use softbpf::program_type::ProgramType;
 pub(crate) use bench::{BenchArgs, InputArgs};
 pub(crate) use conform::{ConformArgs, EngineSet, OracleChoice};
 pub(crate) use fuzz::{FuzzArgs, FuzzProgramArgs};
+pub(crate) use fuzz_isa::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice};
 pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, ProgramArgs, RunArgs, SetupArgs, WorldArgs};
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 

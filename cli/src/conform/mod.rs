@@ -34,7 +34,8 @@ pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status,
     if suite.cases.is_empty() {
         return if suite.unreadable.is_empty() { Err(CliError::NoCases) } else { Ok(Status::Refused) };
     }
-    let plugin = args.plugin.as_deref().map(|path| plugin(args, path)).transpose()?;
+    let plugin = args.plugin.as_deref();
+    let plugin = plugin.map(|path| plugin_at(path, &args.plugin_arg, args.timeout)).transpose()?;
     let mut subjects = match &plugin {
         Some(plugin) => vec![Box::new(plugin.clone()) as Box<dyn Subject>],
         None => engine_subjects(args.engine)?,
@@ -98,12 +99,13 @@ fn wanted(args: &ConformArgs, case: &Case) -> bool {
         && (case.file.contains(pattern) || case.title.contains(pattern))
 }
 
-fn plugin(args: &ConformArgs, path: &Path) -> Result<Plugin, CliError> {
+/// The plugin at a path, with what it is always given and the seconds that it may take.
+pub(crate) fn plugin_at(path: &Path, args: &[String], timeout: u32) -> Result<Plugin, CliError> {
     let read = |source| CliError::Read { file: path.display().to_string(), source };
     std::fs::metadata(path).map_err(read)?;
     // Without a folder in its name, a program would be looked up in the search path.
     let path = std::path::absolute(path).map_err(read)?;
-    Ok(Plugin::new(path, args.plugin_arg.clone()).with_timeout(Duration::from_secs(args.timeout.into())))
+    Ok(Plugin::new(path, args.to_vec()).with_timeout(Duration::from_secs(timeout.into())))
 }
 
 fn engine_subjects(set: EngineSet) -> Result<Vec<Box<dyn Subject>>, CliError> {

@@ -1,0 +1,204 @@
+//! `softbpf fuzz isa`: fuzzes the engines here, or another implementation, and says how they differ.
+//!
+//! Programs, comparisons and minimising: [`softbpf_conformance::fuzz::isa`]. Here are the command line's choices, the
+//! progress line, the files that findings are saved in ([`files`]), and the report for people ([`render`]) or as JSON.
+
+mod files;
+mod render;
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value as Json, json};
+use softbpf_conformance::fuzz::isa::against::{self, Known};
+use softbpf_conformance::fuzz::isa::engines::{self, Generator};
+use softbpf_conformance::fuzz::isa::{CampaignError, Finding, Limits, Progress, Report};
+use softbpf_conformance::generator::scenario::{Callbacks, ScenarioKnobs};
+use softbpf_conformance::generator::{Knobs, Level};
+use softbpf_conformance::plugin::Plugin;
+use softbpf_conformance::subject::Subject as _;
+use softbpf_conformance::{ENGINES, engine_named};
+
+use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice};
+use crate::error::CliError;
+use crate::output::{Output, Status};
+
+/// Time that a campaign takes when nobody says how long.
+const SECONDS: u32 = 60;
+
+/// What was compared with what.
+struct Campaign {
+    subject: String,
+    /// What is known of the plugin, if it is one.
+    known: Option<Known>,
+    report: Report,
+}
+
+pub(crate) fn command(args: &FuzzIsaArgs, output: &mut Output) -> Result<Status, CliError> {
+    let bar = progress_bar();
+    let campaign = match &args.against {
+        Some(path) => {
+            let plugin = crate::conform::plugin_at(path, &args.plugin_arg, args.timeout)?;
+            plugin_campaign(args, &plugin, &bar)
+        }
+        None => engine_campaign(args, &bar),
+    };
+    bar.finish_and_clear();
+    let campaign = campaign?;
+    let saved = files::save(&args.out, &campaign.report.findings)?;
+    if args.json {
+        crate::json::fuzz_isa(&document(&campaign, &saved), &mut output.out)?;
+    } else {
+        render::campaign(&campaign, &saved, args, &mut output.out)?;
+    }
+    Ok(if campaign.report.findings.is_empty() { Status::Done } else { Status::Failed })
+}
+
+fn plugin_campaign(args: &FuzzIsaArgs, plugin: &Plugin, bar: &ProgressBar) -> Result<Campaign, CliError> {
+    let options = against::Options {
+        knobs: Knobs { portable: true, masked_shifts: true, ..knobs(&args.knobs) },
+        bodies: args.bodies,
+        only_valid: args.only_valid,
+        everything: args.everything,
+        ..against::Options::default()
+    };
+    let known = against::probe(plugin, &options)?;
+    let report = against::campaign(plugin, &known, &options, limits(args), |progress| show(bar, progress))?;
+    Ok(Campaign { subject: plugin.name(), known: Some(known), report })
+}
+
+fn engine_campaign(args: &FuzzIsaArgs, bar: &ProgressBar) -> Result<Campaign, CliError> {
+    let engines = if args.engines.is_empty() {
+        ENGINES.iter().filter_map(|&name| Some((name.to_owned(), engine_named(name).ok()?))).collect()
+    } else {
+        let named = |name: &String| Ok((name.clone(), engine_named(name)?));
+        args.engines.iter().map(named).collect::<Result<Vec<_>, CliError>>()?
+    };
+    let mut names: Vec<&str> = engines.iter().map(|(name, _)| name.as_str()).collect();
+    if !args.no_model {
+        names.push("model");
+    }
+    let subject = names.join(", ");
+    let mut options = engines::Options::new(engines);
+    options.model = !args.no_model;
+    options.inputs = args.inputs;
+    options.knobs = Knobs { from_input: true, ..knobs(&args.knobs) };
+    options.scenario = scenario_knobs(&args.knobs);
+    if !args.generators.is_empty() {
+        options.generators = args.generators.iter().map(|&choice| generator(choice)).collect();
+    }
+    let report = engines::campaign(&options, limits(args), |progress| show(bar, progress))?;
+    Ok(Campaign { subject, known: None, report })
+}
+
+fn generator(choice: GeneratorChoice) -> Generator {
+    match choice {
+        GeneratorChoice::Samples => Generator::Samples,
+        GeneratorChoice::Scenarios => Generator::Scenarios,
+        GeneratorChoice::Streams => Generator::Streams,
+    }
+}
+
+fn knobs(args: &KnobArgs) -> Knobs {
+    Knobs {
+        length: args.length.into(),
+        memory: !args.no_memory,
+        atomics: !args.no_atomics,
+        jumps: !args.no_jumps,
+        calls: !args.no_calls,
+        out_of_bounds: !args.no_traps,
+        level: match args.level {
+            LevelChoice::V3 => Level::V3,
+            LevelChoice::V4 => Level::V4,
+            LevelChoice::All => Level::Ordered,
+        },
+        ..Knobs::ALL
+    }
+}
+
+fn scenario_knobs(args: &KnobArgs) -> ScenarioKnobs {
+    ScenarioKnobs {
+        statements: args.statements.into(),
+        loops: !args.no_loops,
+        calls: !args.no_calls,
+        helpers: !args.no_helpers,
+        tail_calls: !args.no_tail_calls,
+        atomics: !args.no_atomics,
+        packets: !args.no_packets,
+        hostile: !args.no_traps,
+        callbacks: if args.no_callbacks || args.no_helpers { Callbacks::None } else { Callbacks::All },
+        ..ScenarioKnobs::ALL
+    }
+}
+
+fn limits(args: &FuzzIsaArgs) -> Limits {
+    let seconds = args.seconds.or(args.programs.is_none().then_some(SECONDS));
+    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    Limits {
+        first_seed: args.seed,
+        programs: args.programs,
+        time: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        jobs: args.jobs.unwrap_or_else(cpus),
+        findings: args.findings,
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    // On a terminal only: elsewhere it draws nothing.
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    let Progress { programs, executions, findings, .. } = progress;
+    let rate = progress.executions_per_second();
+    bar.set_message(format!("{programs} programs, {executions} executions, {rate:.0}/s, {findings} findings"));
+    bar.tick();
+}
+
+fn document(campaign: &Campaign, saved: &[files::Saved]) -> Json {
+    let Report { progress, accepted, findings } = &campaign.report;
+    let share = |&(made, taken): &(u64, u64)| json!({ "made": made, "accepted": taken, "rate": rate(made, taken) });
+    let accepted = accepted.iter().map(|(&kind, counts)| (kind.to_owned(), share(counts)));
+    json!({
+        "subject": campaign.subject,
+        "lacks": campaign.known.as_ref().map(|known| known.lacks.features.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "seconds": progress.elapsed.as_secs_f64(),
+        "programs": progress.programs,
+        "executions": progress.executions,
+        "instructions": progress.instructions,
+        "executions_per_second": progress.executions_per_second(),
+        "accepted": accepted.collect::<serde_json::Map<_, _>>(),
+        "findings": findings.iter().zip(saved).map(|(finding, saved)| self::finding(finding, saved)).collect::<Vec<_>>(),
+    })
+}
+
+fn rate(made: u64, taken: u64) -> f64 {
+    taken as f64 / made.max(1) as f64
+}
+
+fn finding(finding: &Finding, saved: &files::Saved) -> Json {
+    let says = finding.says.iter().map(|(who, what)| (who.clone(), json!(what)));
+    json!({
+        "about": finding.key.to_string(),
+        "kind": finding.key.kind.name(),
+        "seed": finding.seed,
+        "seconds": finding.after.as_secs_f64(),
+        "count": finding.count,
+        "instructions": finding.instructions(),
+        "minimised": finding.minimised,
+        "program": finding.listing(),
+        "says": says.collect::<serde_json::Map<_, _>>(),
+        "files": saved.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+    })
+}
+
+impl From<CampaignError> for CliError {
+    fn from(error: CampaignError) -> CliError {
+        CliError::Campaign(Box::new(error))
+    }
+}
