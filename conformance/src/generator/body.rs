@@ -234,7 +234,8 @@ impl<'k> Body<'k> {
         for reg in &Reg::ALL[6..10] {
             function.push(values::load(u, *reg)?);
         }
-        let (dst, word) = (self.register(u)?, u.int_in_range(1..=FRAME / 8)?);
+        let frame = if self.knobs.small_frames { FRAME / 2 } else { FRAME };
+        let (dst, word) = (self.register(u)?, u.int_in_range(1..=frame / 8)?);
         function.push(Insn::store(Size::DW, R10, -8 * word, *u.choose(&Reg::ALL[..VALUES])?));
         for _ in 0..u.int_in_range(0..=3)? {
             function.extend(self.alu(u)?.insns);

@@ -70,6 +70,8 @@ pub struct Knobs {
     pub portable: bool,
     /// Calls of functions with a frame of their own.
     pub calls: bool,
+    /// These functions use 256 bytes of their frame at most.
+    pub small_frames: bool,
     /// Shifts by immediates that are out of range, which RFC 9669 masks and Linux refuses.
     pub masked_shifts: bool,
     /// Some registers start with words of the input, so that one program computes on many inputs.
@@ -89,6 +91,7 @@ impl Knobs {
         kernel_acceptable: false,
         portable: false,
         calls: false,
+        small_frames: false,
         masked_shifts: false,
         from_input: false,
         level: Level::Ordered,
@@ -211,7 +214,9 @@ pub(crate) fn link(first: &[Insn], parts: &[Part<'_>]) -> Code {
 
 fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut rng = Rng::new(seed);
-    (0..count / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
+    let mut bytes = vec![0; count];
+    bytes.as_chunks_mut().0.iter_mut().for_each(|chunk| *chunk = rng.next_u64().to_le_bytes());
+    bytes
 }
 
 fn input(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {

@@ -167,6 +167,7 @@ fn document(campaign: &Campaign, saved: &[files::Saved]) -> Json {
     json!({
         "subject": campaign.subject,
         "lacks": campaign.known.as_ref().map(|known| known.lacks.features.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "longest": campaign.known.as_ref().map(|known| known.longest),
         "seconds": progress.elapsed.as_secs_f64(),
         "programs": progress.programs,
         "executions": progress.executions,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use softbpf_conformance::fuzz::isa::{Finding, Program, Report};
+use softbpf_conformance::fuzz::isa::{Finding, LONGEST, Program, Report};
 
 use super::files::Saved;
 use super::{Campaign, rate};
@@ -30,6 +30,9 @@ pub(super) fn campaign(
         for feature in &known.lacks.features {
             writeln!(out, "left out  {feature}")?;
         }
+        if known.longest < LONGEST {
+            writeln!(out, "left out  programs of more than {} slots", known.longest)?;
+        }
     }
     let Report { progress, accepted, findings } = &campaign.report;
     for (finding, saved) in findings.iter().zip(saved).take(MAX_FINDINGS) {
@@ -41,11 +44,7 @@ pub(super) fn campaign(
     writeln!(out)?;
     for (kind, &(made, taken)) in accepted {
         let percent = 100.0 * rate(made, taken);
-        writeln!(
-            out,
-            "{:10}{made} generated, {percent:.1}% of them run to their end or as they must",
-            format!("{kind}")
-        )?;
+        writeln!(out, "{:10}{made} generated, {percent:.1}% accepted", format!("{kind}"))?;
     }
     writeln!(
         out,
@@ -75,9 +74,10 @@ fn finding(finding: &Finding, saved: &Saved, out: &mut dyn Write) -> io::Result<
     {
         writeln!(out, "  memory    {}: {}", bytes(memory.len() as u64), hex(memory))?;
     }
+    let width = finding.says.iter().map(|(who, _)| who.chars().count()).max().unwrap_or(0);
     for (who, what) in &finding.says {
         let short: String = clean(what).to_string().chars().take(MAX_SAID).collect();
-        writeln!(out, "  {:9} {short}", clean(who).to_string())?;
+        writeln!(out, "  {:width$} {short}", clean(who).to_string())?;
     }
     let rest = if finding.minimised { "" } else { ", not minimised to the end" };
     let (seed, after) = (finding.seed, finding.after.as_secs_f64());

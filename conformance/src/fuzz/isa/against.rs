@@ -83,12 +83,14 @@ pub fn campaign(
     knobs.masked_shifts &= !known.lacks.features.contains(&Feature::MaskedShifts);
     knobs.calls &= !known.lacks.features.contains(&Feature::LocalCalls);
     knobs.out_of_bounds &= !options.only_valid;
+    knobs.small_frames |= known.lacks.features.contains(&Feature::WholeFrames);
     let worker = || {
         Ok(Against {
             plugin: plugin.clone(),
             portable: portable.clone(),
             options: Options { knobs, ..options.clone() },
             rows: known.lacks.rows.clone(),
+            unchecked: Rows::new(),
             longest: known.longest,
             seen: 0,
         })
@@ -103,6 +105,8 @@ struct Against {
     options: Options,
     /// Rows to do without: what the plugin lacks, and what is known.
     rows: Rows,
+    /// Rows whose bad accesses are known not to be stopped.
+    unchecked: Rows,
     longest: usize,
     /// Findings that the rows above take into account.
     seen: usize,
@@ -132,6 +136,11 @@ impl Worker for Against {
             shared.count("programs", false, 0);
             return Ok(());
         };
+        // What is known not to be stopped may do anything.
+        if self.stopping_row(&reproducer, expected).is_some_and(|row| self.unchecked.contains(&row)) {
+            shared.count("programs", true, 0);
+            return Ok(());
+        }
         shared.count("programs", true, 1);
         let Some(mut differs) = self.differs(&reproducer, expected)? else { return Ok(()) };
         // Other threads may have found it in the meantime.
@@ -154,8 +163,9 @@ impl Against {
         if std::mem::replace(&mut self.seen, found) == found {
             return false;
         }
-        for about in shared.known() {
+        for Key { about, kind } in shared.known() {
             match about {
+                About::Rows(_) if kind == Kind::NotRefused => self.unchecked.extend(culprit(&about)),
                 About::Rows(_) => self.rows.extend(culprit(&about)),
                 About::Length => self.longest = (self.longest / 2).max(64),
                 About::Encoding { .. } => {}
@@ -199,9 +209,10 @@ impl Against {
         let kind = match (&asked.answer, expected) {
             (Answer::Returned { r0, .. }, Expected::Value(value)) if *r0 == value => return Ok(None),
             (Answer::Returned { .. }, Expected::Value(_)) => Kind::OtherResult,
-            (Answer::Returned { .. }, Expected::Error { .. }) => Kind::NotRefused,
             (Answer::Crashed { .. }, _) if asked.late => Kind::TimedOut,
-            (Answer::Crashed { .. }, _) => Kind::Crashed,
+            // Whether it survives that is a matter of luck.
+            (Answer::Returned { .. } | Answer::Crashed { .. }, Expected::Error { .. }) => Kind::NotRefused,
+            (Answer::Crashed { .. }, Expected::Value(_)) => Kind::Crashed,
             (Answer::Failed { .. } | Answer::Trapped { .. } | Answer::Rejected { .. }, Expected::Value(_)) => {
                 Kind::Refused
             }
@@ -215,7 +226,16 @@ impl Against {
         Ok(Some(Differs { kind, expected, got: asked.answer.to_string() }))
     }
 
+    /// The row of the instruction that must be stopped, if one must.
+    fn stopping_row(&self, reproducer: &Reproducer, expected: Expected) -> Option<Insn> {
+        let Expected::Error { slot } = expected else { return None };
+        let code = reproducer.code();
+        code.insns().get(code.index_at(slot)?).copied().map(row_of)
+    }
+
     fn minimise(&mut self, seed: u64, from: Reproducer, kind: Kind, shared: &Shared) -> Result<(), CampaignError> {
+        let expected = self.portable.expected(from.code(), &from.input);
+        let stopping = expected.and_then(|expected| self.stopping_row(&from, expected));
         let options = Minimising { calls: self.options.minimising, rules: MASK, ..Minimising::default() };
         // Each that does not end costs the whole of the plugin's time.
         let mut waits = if kind == Kind::TimedOut { MOST_WAITS } else { usize::MAX };
@@ -230,6 +250,9 @@ impl Against {
                 return false;
             }
             let Some(expected) = self.portable.expected(candidate.code(), &candidate.input) else { return false };
+            if self.stopping_row(candidate, expected) != stopping {
+                return false;
+            }
             match self.differs(candidate, expected) {
                 Ok(Some(differs)) if differs.kind == kind => {
                     last = Some(differs);
@@ -248,7 +271,11 @@ impl Against {
         }
         let found = minimised.found;
         let long = found.len() > LONG && matches!(kind, Kind::Crashed | Kind::Refused);
-        let about = if long { About::Length } else { about([found.code()]) };
+        let about = match stopping {
+            Some(row) => About::Rows([row].into()),
+            None if long => About::Length,
+            None => about([found.code()]),
+        };
         let key = Key { about, kind };
         if shared.again(&key) {
             return Ok(());

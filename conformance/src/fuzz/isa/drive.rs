@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::finding::Finding;
-use super::key::{About, Key};
+use super::key::Key;
 use super::{CampaignError, Limits};
 
 /// How far a campaign has come.
@@ -115,9 +115,9 @@ impl Shared {
         }
     }
 
-    /// What findings are about so far: how many there are, and each.
-    pub(super) fn known(&self) -> Vec<About> {
-        lock(&self.findings).iter().map(|finding| finding.key.about.clone()).collect()
+    /// What has been found so far.
+    pub(super) fn known(&self) -> Vec<Key> {
+        lock(&self.findings).iter().map(|finding| finding.key.clone()).collect()
     }
 
     /// How many findings there are.

@@ -129,7 +129,7 @@ impl Worker for Engines<'_> {
     fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
         let found = shared.found_so_far();
         if std::mem::replace(&mut self.seen, found) != found {
-            self.rows.extend(shared.known().iter().filter_map(culprit));
+            self.rows.extend(shared.known().iter().filter_map(|key| culprit(&key.about)));
         }
         let generators = &self.options.generators;
         match generators[(seed % generators.len() as u64) as usize] {

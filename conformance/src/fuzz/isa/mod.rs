@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use drive::{Progress, Report};
 pub use finding::{Finding, Program};
 pub use key::{About, Key, Kind};
-pub use probe::{Feature, Lacks};
+pub use probe::{Feature, LONGEST, Lacks};
 
 use crate::plugin::PluginError;
 

@@ -46,6 +46,8 @@ pub enum Feature {
     Atomics,
     /// Load-acquire and store-release.
     Ordered,
+    /// Stack frames of 512 bytes in functions. RFC 9669 does not say how large they are.
+    WholeFrames,
     /// Shifts by immediates that are out of range are masked.
     MaskedShifts,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Feature {
             Feature::AtomicAdd => "atomic addition",
             Feature::Atomics => "other atomic operations",
             Feature::Ordered => "load-acquire and store-release",
+            Feature::WholeFrames => "more than 256 bytes of stack in functions",
             Feature::MaskedShifts => "immediate shifts out of range (it refuses them, as Linux does)",
         })
     }
@@ -186,14 +189,21 @@ pub(super) fn lacks<E>(mut run: impl FnMut(&Code) -> Result<bool, E>) -> Result<
         features: rows.keys().copied().collect(),
         rows: rows.into_values().flatten().map(|(row, _)| row).collect(),
     };
+    let far = [Insn::call_local(1), Insn::exit(), Insn::store(Size::DW, R10, -512, 0), Insn::mov(R0, 0), Insn::exit()];
+    if !lacks.features.contains(&Feature::LocalCalls) && !run(&Code::from(far.to_vec()))? {
+        lacks.features.insert(Feature::WholeFrames);
+    }
     if !run(&Code::from(vec![Insn::mov(R0, 1), Insn::lsh(R0, 65), Insn::exit()]))? {
         lacks.features.insert(Feature::MaskedShifts);
     }
     Ok(lacks)
 }
 
+/// Slots of the longest program that plugins are tried with.
+pub const LONGEST: usize = 8192;
+
 /// Slots that programs are tried with.
-const LENGTHS: [usize; 6] = [8192, 4096, 2048, 1024, 512, 256];
+const LENGTHS: [usize; 6] = [LONGEST, 4096, 2048, 1024, 512, 256];
 
 /// About how long programs may be for the plugin.
 pub(super) fn longest<E>(mut run: impl FnMut(&Code) -> Result<bool, E>) -> Result<usize, E> {

@@ -145,11 +145,10 @@ impl<'c> Worker<'c> {
         if !self.run(&input) {
             return false;
         }
-        if self.went_well && self.fresh.len() == kept && self.waiting.len() < MAX_WAITING && self.ways.len() < MAX_WAYS
-        {
-            if self.ways.insert(way(self.executor.taken())) {
-                self.waiting.push_back(input);
-            }
+        let is_of_use = self.went_well && self.fresh.len() == kept;
+        let has_room = self.waiting.len() < MAX_WAITING && self.ways.len() < MAX_WAYS;
+        if is_of_use && has_room && self.ways.insert(way(self.executor.taken())) {
+            self.waiting.push_back(input);
         }
         true
     }
