@@ -1,8 +1,8 @@
 //! How fast compilers work, and how much code they make: time and bytes for each instruction of bytecode, lddw counting
 //! as two, as bpftool counts.
 //!
-//! Nothing is subtracted. A compilation of softbpf ([`softbpf_jit::inspect`]) makes an engine, proves accesses, emits the
-//! code into executable memory, describes it, and gives all of it back; one of the peers is what their `compile`
+//! Nothing is subtracted. A compilation of softbpf ([`code_size`]) makes an engine, proves accesses, emits the code into
+//! executable memory, and gives all of it back; one of the peers is what their `compile`
 //! functions do, executable memory included, with whatever the program before that left to drop. So what a compilation
 //! costs however short the program is, is in all figures; the program `empty` shows it alone.
 //!
@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 use softbpf::Machine;
-use softbpf_jit::inspect::{CompiledInsn, Note, inspect};
+use softbpf_jit::inspect::{CompiledInsn, Note, code_size, inspect};
 
 use crate::contestants::{CONTESTANTS, Made};
 use crate::measure::{Contestant, Plan, Samples, geometric_mean, interleaved};
@@ -54,9 +54,8 @@ impl Softbpf {
 impl Contestant for Softbpf {
     fn repeat(&mut self, times: u64) -> Result<u64, String> {
         crate::contestants::repeat(times, || {
-            let compiled = inspect(&mut self.machine, self.program, self.config.clone());
-            let compiled = compiled.map_err(|error| error.to_string())?;
-            Ok(compiled.ok_or("it makes no code of this")?.code.len() as u64)
+            let size = code_size(&mut self.machine, self.program, self.config.clone());
+            Ok(size.map_err(|error| error.to_string())?.ok_or("it makes no code of this")? as u64)
         })
     }
 }

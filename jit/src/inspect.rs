@@ -80,6 +80,16 @@ pub fn inspect(machine: &mut Machine, program: &str, config: Config) -> Result<O
     Ok(crate::backend_inspect(machine, id, config))
 }
 
+/// Compiles a program of a machine as its first run does, with an engine of its own, and drops the code: its size in bytes. For
+/// who measures compilers. `None` as in [`inspect`].
+///
+/// # Errors
+/// There is no such program.
+pub fn code_size(machine: &mut Machine, program: &str, config: Config) -> Result<Option<usize>, RunError> {
+    let id = machine.find_program(program)?;
+    Ok(crate::backend_code_size(machine, id, config))
+}
+
 /// What compiled code finds at this displacement from `r12`: the name of a cell, of a window, or of a routine that all
 /// code shares. `None` for other displacements, and where there is no JIT.
 pub fn cell_name(displacement: i64) -> Option<String> {

@@ -126,10 +126,15 @@ pub fn engine_with_fault(config: Config, fault: Fault) -> Result<Box<dyn Engine>
 }
 
 #[cfg(all(target_arch = "x86_64", unix))]
-use x64::{cell_name as backend_cell_name, inspect as backend_inspect};
+use x64::{cell_name as backend_cell_name, code_size as backend_code_size, inspect as backend_inspect};
 
 #[cfg(not(all(target_arch = "x86_64", unix)))]
 fn backend_inspect(_: &mut softbpf::Machine, _: softbpf::engine::ProgramId, _: Config) -> Option<inspect::Compilation> {
+    None
+}
+
+#[cfg(not(all(target_arch = "x86_64", unix)))]
+fn backend_code_size(_: &mut softbpf::Machine, _: softbpf::engine::ProgramId, _: Config) -> Option<usize> {
     None
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use softbpf::{Machine, Object};
 use softbpf_benches::workload::{Workload, object_path, workloads};
 use softbpf_conformance::{MakeEngine, engine_named};
-use softbpf_jit::inspect::inspect;
+use softbpf_jit::inspect::code_size;
 
 type Path = (&'static str, fn(u64) -> Result<(), String>);
 
@@ -42,7 +42,7 @@ fn compile(times: u64) -> Result<(), String> {
     let workload = workload("sha256")?;
     let mut machine = workload.machine(engine("interpreter")?);
     for _ in 0..times {
-        let compiled = inspect(&mut machine, workload.name, softbpf_jit::Config::default());
+        let compiled = code_size(&mut machine, workload.name, softbpf_jit::Config::default());
         black_box(compiled.map_err(|error| error.to_string())?.ok_or("there is no JIT")?);
     }
     Ok(())

@@ -8,7 +8,7 @@ use softbpf::machine::Machine;
 use softbpf::outcome::Trap;
 use softbpf_conformance::MakeEngine;
 use softbpf_conformance::fuzz::guided::Data;
-use softbpf_jit::inspect::{Compilation, inspect};
+use softbpf_jit::inspect::code_size;
 
 use crate::error::CliError;
 
@@ -93,13 +93,13 @@ pub(super) struct Compiles<'m> {
 impl<'m> Compiles<'m> {
     /// `None` where there is no JIT, or it does not compile the program.
     pub(super) fn new(mut vm: Machine, program: &'m str) -> Result<Option<Self>, CliError> {
-        let compiled = compile(&mut vm, program)?;
-        Ok(compiled.map(|compiled| Compiles { vm, program, bytes: compiled.code.len() }))
+        let size = compile(&mut vm, program)?;
+        Ok(size.map(|bytes| Compiles { vm, program, bytes }))
     }
 }
 
-fn compile(vm: &mut Machine, program: &str) -> Result<Option<Compilation>, CliError> {
-    Ok(inspect(vm, program, softbpf_jit::Config::default())?)
+fn compile(vm: &mut Machine, program: &str) -> Result<Option<usize>, CliError> {
+    Ok(code_size(vm, program, softbpf_jit::Config::default())?)
 }
 
 impl Contestant for Compiles<'_> {

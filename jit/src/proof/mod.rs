@@ -241,7 +241,7 @@ impl Pass<'_> {
                 falls = self.step(index, insn, &mut state);
             }
             if falls && (block.end as usize) < insns.len() {
-                self.bring(block.end as usize, &state);
+                self.bring(block.end as usize, state);
             }
         }
     }
@@ -289,21 +289,20 @@ impl Pass<'_> {
     }
 
     /// Brings a state to the target of the jump with this index.
-    fn jump(&mut self, index: usize, state: &State) {
+    fn jump(&mut self, index: usize, state: State) {
         self.bring(self.places[index].target as usize, state);
     }
 
     /// Brings a state to the block that begins at an instruction.
-    fn bring(&mut self, index: usize, state: &State) {
+    fn bring(&mut self, index: usize, mut state: State) {
         let number = self.places[index].block as usize;
         let block = self.order.block(number);
         if block.turn > self.turn {
             match &mut self.waiting[number] {
                 Some(_) if self.planted.is(Fault::ProofJoinTakesOneSide) => {}
-                Some(waiting) => waiting.join(state),
+                Some(waiting) => waiting.join(&state),
                 none => {
                     self.brought += 1;
-                    let mut state = state.clone();
                     if self.brought > MAX_STATES {
                         state.forget_spilled();
                     }
@@ -311,7 +310,7 @@ impl Pass<'_> {
                 }
             }
         } else if let Ok(at) = self.heads.binary_search_by_key(&block.turn, |&(turn, _)| turn) {
-            self.sound &= self.heads[at].1.covers(state);
+            self.sound &= self.heads[at].1.covers(&state);
         }
         // A head that is not in the list claims nothing: it can be called.
     }
@@ -386,7 +385,7 @@ impl Pass<'_> {
         let Test { condition, width, dst, src } = test;
         let mut taken = state.clone();
         taken.assume(condition, width, dst, src);
-        self.jump(index, &taken);
+        self.jump(index, taken);
         if let Some(negated) = negated(condition) {
             state.assume(negated, width, dst, src);
         }

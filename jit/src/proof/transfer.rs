@@ -50,13 +50,13 @@ impl Pass<'_> {
                 state.set(Reg::R0, Value::LOW);
             }
             Insn::Jump { .. } => {
-                self.jump(index, state);
+                self.jump(index, state.clone());
                 return false;
             }
             Insn::JumpIf { condition, width, dst, src, .. } => {
                 self.branch(index, state, Test { condition, width, dst, src });
             }
-            Insn::MayGoto { .. } => self.jump(index, state),
+            Insn::MayGoto { .. } => self.jump(index, state.clone()),
             Insn::Call(callee) => self.call(index, callee, state),
             Insn::Exit => return false,
         }

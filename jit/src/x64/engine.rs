@@ -151,6 +151,11 @@ impl Jit {
         Some(Box::new(compiled))
     }
 
+    /// Compiles a program; the size of the code.
+    pub(super) fn code_size(&mut self, machine: &mut Machine, id: ProgramId) -> Option<usize> {
+        Some(self.compile(machine, id, self.options)?.memory.bytes().len())
+    }
+
     /// Compiles a program and describes the code.
     pub(super) fn inspect(&mut self, machine: &mut Machine, id: ProgramId) -> Option<Compilation> {
         Some(self.compile(machine, id, self.options)?.describe())

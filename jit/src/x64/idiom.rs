@@ -60,6 +60,11 @@ pub(super) fn find(first: &Insn, insns: &[Insn], options: Options) -> Option<(Id
     if !matches!(first.op, AluOp::Mov | AluOp::Lsh) {
         return None;
     }
+    // The second goes on with what the first has made.
+    let second = alu(&options.planted.taken_for(*insns.get(1)?))?;
+    if second.dst != first.dst && second.src != Operand::Reg(first.dst) {
+        return None;
+    }
     let mut row = [first; LONGEST];
     let mut len = 1;
     for insn in insns.iter().take(LONGEST).skip(1) {

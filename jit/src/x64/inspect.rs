@@ -41,9 +41,17 @@ impl Compiled {
     }
 }
 
+/// Compiles a program of a machine, and drops the code.
+pub(crate) fn code_size(machine: &mut Machine, id: ProgramId, config: crate::Config) -> Option<usize> {
+    engine(config)?.code_size(machine, id)
+}
+
+fn engine(config: crate::Config) -> Option<super::Jit> {
+    let config = crate::Config { perf: crate::Perf::Off, ..config };
+    super::jit(config, crate::fault::Planted::default()).ok()
+}
+
 /// Compiles a program of a machine to look at it.
 pub(crate) fn inspect(machine: &mut Machine, id: ProgramId, config: crate::Config) -> Option<Compilation> {
-    let config = crate::Config { perf: crate::Perf::Off, ..config };
-    let mut jit = super::jit(config, crate::fault::Planted::default()).ok()?;
-    jit.inspect(machine, id)
+    engine(config)?.inspect(machine, id)
 }

@@ -44,7 +44,7 @@ struct Options {
 }
 
 pub(crate) use cells::name as cell_name;
-pub(crate) use inspect::inspect;
+pub(crate) use inspect::{code_size, inspect};
 
 fn jit(config: Config, planted: Planted) -> Result<Jit, Unavailable> {
     let bmi2 = config.extensions && std::arch::is_x86_feature_detected!("bmi2");
