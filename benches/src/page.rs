@@ -196,9 +196,6 @@ fn machine() -> String {
     for peer in ["rbpf", "solana-sbpf"] {
         line(peer, locked(peer).unwrap_or("unknown"));
     }
-    let aligned =
-        if is_aligned() { "aligned to 64 bytes" } else { "not aligned: the interpreter may take up to 30% more" };
-    line("functions", aligned);
     text
 }
 
@@ -207,13 +204,6 @@ fn locked(name: &str) -> Option<&'static str> {
     let lock = include_str!("../../Cargo.lock");
     let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("\nname = \"{name}\"\n")))?;
     entry.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
-}
-
-/// Whether functions are aligned, as for figures they should be: some of them as a sample.
-fn is_aligned() -> bool {
-    let functions =
-        [machine as fn() -> String as usize, head as fn(Plan) -> String as usize, is_aligned as fn() -> bool as usize];
-    functions.iter().all(|address| address.is_multiple_of(64))
 }
 
 fn plots(folder: &Path, comparisons: &[Comparison], compilations: &[Compilation]) -> Result<(), Box<dyn Error>> {

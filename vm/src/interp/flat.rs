@@ -153,6 +153,7 @@ macro_rules! ops {
 
         impl Op {
             /// What executes it by itself.
+            #[inline]
             pub(super) fn execute(self) -> Execute {
                 match self {
                     $(Op::$plain => one::<ops::$plain>,)*
@@ -161,6 +162,7 @@ macro_rules! ops {
             }
 
             /// Which of the slot's registers it reads and writes, of those that may be fused.
+            #[inline]
             pub(super) fn uses(self) -> Uses {
                 match self {
                     $(Op::$plain => <ops::$plain as Operation>::USES,)*
@@ -171,6 +173,37 @@ macro_rules! ops {
     };
 }
 for_each_row!(ops);
+
+/// What a program may do to memory, it or what it calls: no more than that is to be got ready, and cleared away, for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Touches {
+    Nothing,
+    Reads,
+    Writes,
+}
+
+impl Touches {
+    pub(super) fn of(code: &Code) -> Touches {
+        code.insns().iter().map(Touches::of_one).max().unwrap_or(Touches::Nothing)
+    }
+
+    fn of_one(insn: &Insn) -> Touches {
+        match insn {
+            Insn::Alu { .. }
+            | Insn::Neg { .. }
+            | Insn::MovSx { .. }
+            | Insn::End { .. }
+            | Insn::AddrSpaceCast { .. }
+            | Insn::LoadImm64 { .. }
+            | Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Exit => Touches::Nothing,
+            Insn::Load { .. } | Insn::LoadAcquire { .. } | Insn::LoadPacket { .. } => Touches::Reads,
+            Insn::Store { .. } | Insn::StoreRelease { .. } | Insn::Atomic { .. } | Insn::Call(_) => Touches::Writes,
+        }
+    }
+}
 
 /// Flattens a checked program, for memory that keeps account of uninitialised bytes or does not; `resolve` gives the
 /// guest's value of a 64-bit immediate, `None` if it has none.

@@ -5,7 +5,7 @@
 //! What can be fused is the table of [`super::pairs`].
 
 use super::exec::Execute;
-use super::flat::Slot;
+use super::flat::{R, Slot};
 use super::pairs::{Link, pair, triple};
 
 /// What things cost in relation to each other: finding what executes a slot, and then the operation itself, with operands
@@ -17,9 +17,9 @@ const LINKED: u32 = 1;
 impl Link {
     /// How `second` depends on `first`.
     pub(super) fn of(first: &Slot, second: &Slot) -> Link {
-        let (before, uses) = (first.op.uses(), second.op.uses());
-        let is_result = before.result && second.dst == first.dst;
-        match (uses.dst && is_result, uses.src && before.result && second.src == first.dst) {
+        let (has_result, uses) = (first.op.uses().result, second.op.uses());
+        let takes = |used: bool, register: R| has_result && used && register == first.dst;
+        match (takes(uses.dst, second.dst), takes(uses.src, second.src)) {
             (true, false) => Link::ToDst,
             (false, true) => Link::ToSrc,
             (true, true) | (false, false) => Link::Apart,
@@ -59,8 +59,9 @@ fn cheapest(slots: &[Slot], costs: [u32; 3]) -> (u32, Execute) {
     };
     if let [first, second, ..] = slots {
         let link = Link::of(first, second);
-        for link in [link, Link::Apart] {
-            offer(DISPATCH + APART + link.cost(), costs[1], pair(first.op, link, second.op));
+        offer(DISPATCH + APART + link.cost(), costs[1], pair(first.op, link, second.op));
+        if link != Link::Apart {
+            offer(DISPATCH + APART + APART, costs[1], pair(first.op, Link::Apart, second.op));
         }
         if let Some(third) = slots.get(2) {
             let then = Link::of(second, third);

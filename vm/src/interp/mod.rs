@@ -21,14 +21,15 @@ mod state;
 mod tests;
 
 pub use access::{access, load_packet};
-use flat::Slot;
+use flat::{Slot, Touches};
 pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
 pub use state::MAY_GOTO_LOOPS;
-use state::{Frames, State};
+use state::{Frames, Leave, State};
 
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
 use crate::machine::Machine;
+use crate::memory::STACK_TOP;
 
 /// The interpreter.
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ struct Flat {
     slots: Vec<Slot>,
     /// It was made for memory that keeps account of uninitialised bytes.
     tracking: bool,
+    touches: Touches,
 }
 
 impl Interpreter {
@@ -68,8 +70,8 @@ impl Interpreter {
     #[inline]
     fn prepare(&mut self, machine: &Machine, id: ProgramId) -> bool {
         let tracking = machine.memory.tracking();
-        match self.flat.get(id.index()) {
-            Some(Some(flat)) if flat.tracking == tracking => true,
+        match self.flat(id.0) {
+            Some(flat) if flat.tracking == tracking => true,
             _ => self.flatten(machine, id, tracking),
         }
     }
@@ -81,14 +83,14 @@ impl Interpreter {
             self.flat.resize_with(id.index() + 1, || None);
         }
         let slots = flat::flatten(program.code(), tracking, |slot, value| machine.imm64(id, slot, value));
-        self.flat[id.index()] = Some(Flat { slots: fuse::fuse(slots), tracking });
+        self.flat[id.index()] = Some(Flat { slots: fuse::fuse(slots), tracking, touches: Touches::of(program.code()) });
         true
     }
 
     /// The flat form of a program that has been prepared.
     #[inline]
-    fn flat(&self, program: u32) -> &[Slot] {
-        self.flat.get(program as usize).and_then(Option::as_ref).map_or(&[], |flat| &flat.slots)
+    fn flat(&self, program: u32) -> Option<&Flat> {
+        self.flat.get(program as usize)?.as_ref()
     }
 
     /// A run of a program that has been prepared, before its first instruction.
@@ -100,11 +102,20 @@ impl Interpreter {
         budget: u64,
         hook: Option<StepHook<'h>>,
     ) -> Run<'r, 'h> {
+        let touches = self.touches(entry.program);
         let state = State::new(entry.program.0, budget, self.frames.take().unwrap_or_default());
         let mut run = Run::new(self, state, hook);
         [run.regs[1], run.regs[2]] = entry.args;
-        run.regs[10] = machine.memory.view().push_frame(0).unwrap_or(0);
+        run.regs[10] = STACK_TOP.into();
+        if touches != Touches::Nothing {
+            machine.memory.view().push_frame(0);
+        }
         run
+    }
+
+    #[inline]
+    fn touches(&self, program: ProgramId) -> Touches {
+        self.flat(program.0).map_or(Touches::Writes, |flat| flat.touches)
     }
 }
 
@@ -119,12 +130,17 @@ impl Engine for Interpreter {
             return cannot_run(machine, entry.program);
         }
         let mut run = self.start(machine, &entry, entry.budget, hook);
-        let ret = run.run(machine);
-        let instructions = run.state.used;
-        machine.leave_frames(run.state.depth, run.state.deepest);
-        let frames = run.state.frames;
+        // The whole of a short run, without the driver.
+        let leave = run.exec(machine);
+        let ret = if leave == Leave::Done { Ok(run.regs[0]) } else { run.go_on(machine, leave) };
+        let State { used, frames, depth, deepest, .. } = run.state;
         self.frames = Some(frames);
-        Finish { ret, instructions }
+        match self.touches(entry.program) {
+            Touches::Nothing => {}
+            Touches::Reads => machine.memory.view().pop_frame(0),
+            Touches::Writes => machine.leave_frames(depth, deepest),
+        }
+        Finish { ret, instructions: used }
     }
 }
 

@@ -50,8 +50,14 @@ impl<'r, 'h> Run<'r, 'h> {
 
     /// Runs until the function at the floor returns; its `r0`.
     pub(super) fn run(&mut self, machine: &mut Machine) -> Result<u64, Box<Trap>> {
+        let leave = self.exec(machine);
+        self.go_on(machine, leave)
+    }
+
+    /// Goes on with a run whose loop was left.
+    pub(super) fn go_on(&mut self, machine: &mut Machine, mut leave: Leave) -> Result<u64, Box<Trap>> {
         loop {
-            match self.exec(machine) {
+            match leave {
                 Leave::Done => return Ok(self.regs[0]),
                 Leave::Return => {}
                 Leave::Pause if self.state.used < self.state.budget => {}
@@ -76,17 +82,19 @@ impl<'r, 'h> Run<'r, 'h> {
                     }
                 }
             }
+            leave = self.exec(machine);
         }
     }
 
+    /// Runs until the driver is needed.
     #[inline(always)]
-    fn exec(&mut self, machine: &mut Machine) -> Leave {
+    pub(super) fn exec(&mut self, machine: &mut Machine) -> Leave {
         let mut most = u64::MAX;
         if self.hook.is_some() && self.state.used < self.state.budget {
             self.call_hook(machine);
             most = 1;
         }
-        let code = self.interpreter.flat(self.state.program);
+        let code = self.interpreter.flat(self.state.program).map_or(&[][..], |flat| &flat.slots);
         exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), most)
     }
 
