@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use softbpf::context::Bytes;
+use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::program_type::ProgramType;
 use softbpf::{Machine, Object};
 use softbpf_benches::workload::object_path;
 
@@ -17,6 +19,14 @@ fn object(name: &str) -> Object {
 
 fn machine(object: &Object) -> Machine {
     Machine::load(object).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Ten maps, two each of five types, as a tracing tool may have them.
+fn ten_maps() -> Object {
+    let types = [MapType::Array, MapType::Hash, MapType::LruHash, MapType::PercpuArray, MapType::PercpuHash];
+    let map = |(number, map_type): (usize, MapType)| MapSpec::new(format!("map{number}"), map_type, 4, 8, 256);
+    let maps = types.into_iter().chain(types).enumerate().map(map).collect();
+    Object::assemble("r0 = 0\n exit", ProgramType::Unspec, maps).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// From the bytes of a file to an object.
@@ -55,6 +65,10 @@ fn lifetime(c: &mut Criterion) {
             b.iter_batched(|| machine(&object), drop, BatchSize::NumIterations(16));
         });
     }
+    let ten_maps = ten_maps();
+    group.bench_function("create/ten maps", |b| b.iter_with_large_drop(|| machine(&ten_maps)));
+    let mut with_maps = machine(&ten_maps);
+    group.bench_function("return to the start/ten maps", |b| b.iter(|| with_maps.reset()));
     let mut empty = machine(&object("empty"));
     for size in [0, 1024, 64 * 1024] {
         let memory = vec![1; size];
