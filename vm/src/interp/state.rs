@@ -105,7 +105,7 @@ impl State {
         view.pop_frame(self.depth);
         self.depth -= 1;
         let frame = self.frames[self.depth as usize % self.frames.len()];
-        regs[6..10].copy_from_slice(&frame.saved);
+        [regs[6], regs[7], regs[8], regs[9]] = frame.saved;
         regs[10] = frame.frame_pointer;
         self.loops = frame.loops;
         Some(frame)
