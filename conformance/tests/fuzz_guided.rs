@@ -28,6 +28,7 @@ fn target(object: Object, program: &str, data: Data) -> Target {
         object,
         program: Arc::from(program),
         cpus: DEFAULT_CPUS,
+        strict: false,
         fuel: 20_000,
         mocks: Vec::new(),
         base: Input::new(data),
@@ -158,6 +159,18 @@ fn a_program_that_always_traps_is_fuzzed_on() {
     let always = target(object, "deep_recursion", Data::Registers(PtRegs::new()));
     let summary = fuzz(always, Options { keep_going: true, runs: Some(500), ..Options::default() });
     assert_eq!((summary.findings.len(), summary.stats.corpus, summary.stats.executions), (1, 0, 500));
+}
+
+#[test]
+fn uninitialised_bytes_are_a_finding_where_that_is_wanted() {
+    let sloppy = |strict| {
+        let object = fixture("faults.bpf.o");
+        let target = target(object, "uninitialised_stack", Data::Registers(PtRegs::new()));
+        let summary = fuzz(Target { strict, ..target }, Options { runs: Some(100), ..Options::default() });
+        summary.findings.into_iter().map(|found| found.key).collect::<Vec<_>>()
+    };
+    assert_eq!(sloppy(false), []);
+    assert!(matches!(&sloppy(true)[..], [Key::Trap { kind: "read-uninitialised", .. }]), "{:?}", sloppy(true));
 }
 
 #[test]

@@ -67,6 +67,9 @@ impl Args for FuzzArgs {
 pub(crate) struct FuzzProgramArgs {
     #[command(flatten)]
     pub(crate) program: ProgramArgs,
+    /// Make reading stack bytes that were never written a trap
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// List the lines of source that no input came to
     #[arg(long)]
     pub(crate) show_coverage: bool,

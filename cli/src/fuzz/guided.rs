@@ -113,6 +113,7 @@ impl<'a> Fuzzed<'a> {
             object: input.object.clone(),
             program: program.name.clone(),
             cpus: vm.cpus(),
+            strict: args.strict,
             fuel: args.setup.fuel.unwrap_or(FUEL),
             mocks: run::mocks(&args.setup)?,
             base,

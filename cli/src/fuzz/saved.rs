@@ -21,13 +21,15 @@ pub(crate) struct Saved {
     pub(crate) input: Input,
     pub(crate) fuel: u64,
     pub(crate) cpus: u32,
+    pub(crate) strict: bool,
     mocks: Vec<(i32, u64)>,
 }
 
 impl Saved {
     /// An input of a target.
     pub(crate) fn new(input: &Input, target: &Target) -> Saved {
-        Saved { input: input.clone(), fuel: target.fuel, cpus: target.cpus, mocks: target.mocks.clone() }
+        let Target { fuel, cpus, strict, mocks, .. } = target;
+        Saved { input: input.clone(), fuel: *fuel, cpus: *cpus, strict: *strict, mocks: mocks.clone() }
     }
 
     /// Puts all but the context into a machine.
@@ -53,6 +55,7 @@ impl Saved {
         about.into_iter().for_each(|(name, value)| set(&name, value));
         set("fuel", self.fuel.into());
         set("cpus", self.cpus.into());
+        set("strict", self.strict.into());
         match &self.input.data {
             Data::Packet { bytes, ifindex, queue, mark } => {
                 set("packet", hex(bytes).into());
@@ -107,6 +110,7 @@ impl Saved {
             },
             fuel: number(&document["fuel"], "fuel", softbpf::machine::DEFAULT_FUEL)?,
             cpus: number32(&document["cpus"], "cpus", softbpf::machine::DEFAULT_CPUS)?,
+            strict: document["strict"] == true,
             mocks: list(&document["mocks"], mock)?,
         })
     }

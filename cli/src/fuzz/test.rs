@@ -40,10 +40,13 @@ pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>) -> String {
         let _ = writeln!(text, "    {line}");
     };
     object(subject, &mut line);
-    if target.cpus == DEFAULT_CPUS {
+    if target.cpus == DEFAULT_CPUS && !target.strict {
         line("let mut vm = softbpf::Machine::load(&object)?;".to_owned());
     } else {
-        line(format!("let config = softbpf::Config {{ cpus: {}, ..Default::default() }};", target.cpus));
+        let (cpus, strict) = (target.cpus, target.strict);
+        line(format!(
+            "let config = softbpf::Config {{ cpus: {cpus}, track_uninitialised: {strict}, ..Default::default() }};"
+        ));
         line("let mut vm = softbpf::Machine::with_config(&object, config)?;".to_owned());
     }
     line(format!("vm.fuel = {};", target.fuel));

@@ -55,7 +55,8 @@ pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, Cli
         Some(saved) => saved.input.data.clone(),
         None => context::build(&args.context, &program, input.object.btf().map(|btf| &**btf))?,
     };
-    let mut vm = machine_with(&input, &args.setup, saved.as_ref(), engine(args)?, args.strict)?;
+    let strict = args.strict || saved.as_ref().is_some_and(|saved| saved.strict);
+    let mut vm = machine_with(&input, &args.setup, saved.as_ref(), engine(args)?, strict)?;
     let report = run(&mut vm, &input, program, &context, args, output)?;
     if args.json {
         json::run(&report, &mut output.out)?;

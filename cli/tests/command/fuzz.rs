@@ -130,7 +130,8 @@ fn maps_and_world_are_replayed() {
 fn registers_and_memory_are_replayed() {
     let folder = empty("fuzz-memory");
     expect_file!["fuzz/memory.s"].assert_eq(std::str::from_utf8(MEMORY).expect("text"));
-    let text = fuzz(&["tests/command/fuzz/memory.s", "--type", "kprobe", "--mock", "get_stackid=-14"], &folder);
+    let options = ["--type", "kprobe", "--mock", "get_stackid=-14", "--cpus", "2", "--strict"];
+    let text = fuzz(&[&["tests/command/fuzz/memory.s"], &options[..]].concat(), &folder);
     assert!(text.contains("made small: 1 register set, 1 far object"), "{text}");
     let test = std::fs::read_to_string(folder.join("main-read-null-7.rs")).expect("the test");
     expect_file!["fuzz/memory.rs"].assert_eq(&test);

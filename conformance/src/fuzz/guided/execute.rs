@@ -28,7 +28,8 @@ impl Executor {
     pub fn new(target: &Arc<Target>) -> Result<Executor, TargetError> {
         target.linked()?;
         // Only the interpreter lets its steps be seen.
-        let config = Config { cpus: target.cpus, engine: Box::new(Interpreter::new()), ..Config::default() };
+        let engine = Box::new(Interpreter::new());
+        let config = Config { cpus: target.cpus, track_uninitialised: target.strict, engine };
         let mut vm = Machine::with_config(&target.object, config)?;
         vm.fuel = target.fuel;
         for &(helper, value) in &target.mocks {

@@ -29,6 +29,8 @@ pub struct Target {
     pub program: Arc<str>,
     /// CPUs of the machine.
     pub cpus: u32,
+    /// Whether reading stack bytes that were never written is a trap.
+    pub strict: bool,
     /// Most instructions of one run: more is a loop without an end.
     pub fuel: u64,
     /// Helpers that return a constant.
