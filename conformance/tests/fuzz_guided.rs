@@ -181,6 +181,13 @@ fn whoever_watches_can_end_it() {
 }
 
 #[test]
+fn a_panic_of_whoever_watches_ends_it() {
+    let campaign = Campaign::new(parser("parse_right"), Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let watch = std::panic::AssertUnwindSafe(|| campaign.run(|_| panic!("no more")));
+    assert!(std::panic::catch_unwind(watch).is_err());
+}
+
+#[test]
 fn registers_are_varied() {
     let magic = "r2 = *(u64 *)(r1 + 104)\n r3 = 0x1234567890abcdef ll\n if r2 != r3 goto out\n r0 = *(u8 *)(r2 + 0)\n out: r0 = 1\n exit";
     let object = Object::assemble(magic, ProgramType::Kprobe, Vec::new()).unwrap_or_else(|error| panic!("{error}"));

@@ -54,8 +54,8 @@ impl Args for FuzzArgs {
 ///
 /// That is: that trap it, keep it running without an end, or make it return what it should not.
 ///
-/// Packet or context, contents of maps, and what helpers tell of time, random numbers, task and CPU are varied, and what
-/// takes a new way through the program is varied further. What --map, --set, --mem, --mock and the options of the world
+/// Packet or context, contents of maps, kernel and user memory, and what helpers tell of time, random numbers, task and CPU
+/// are varied, and what takes a new way through the program is varied further. What --map, --set, --mem, --mock and the options of the world
 /// say holds in every run; what --ctx and --packet say is one input to begin with. Constants (.rodata) are as --set says.
 ///
 /// A finding is made small and written to a file that softbpf run --input replays, and to a Rust test.

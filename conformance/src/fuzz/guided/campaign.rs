@@ -154,6 +154,15 @@ impl Shared {
     }
 }
 
+/// Ends the campaign when whoever watches it is through, or panics.
+struct Watching<'s>(&'s Shared);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 impl State {
     fn see(&mut self, taken: &[Taken]) {
         for &(edge, class) in taken {
@@ -237,6 +246,7 @@ impl Campaign {
             }
         };
         std::thread::scope(|scope| {
+            let _watching = Watching(&shared);
             let (sender, receiver) = mpsc::channel();
             for (index, executor) in executors.into_iter().enumerate() {
                 let worker = Worker::new(

@@ -59,6 +59,13 @@ pub(super) struct Worker<'c> {
     instructions: u64,
 }
 
+/// A thread that ends, or panics, ends the campaign.
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
 impl<'c> Worker<'c> {
     pub(super) fn new(
         index: usize,
@@ -103,7 +110,6 @@ impl<'c> Worker<'c> {
                 None => self.go_on(),
             };
         }
-        self.shared.stop();
     }
 
     /// Takes over what other threads have added.
