@@ -1,9 +1,11 @@
 //! What fuzzing found, for people and as JSON.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use softbpf::Machine;
+use softbpf::map_spec::MapSpec;
 use softbpf::program::ProgramInfo;
 use softbpf_conformance::fuzz::guided::{Data, Finding, Key, Summary};
 
@@ -36,8 +38,22 @@ pub(super) fn found(
         Err(trap) => render::trap(trap, finding.outcome.context.is_empty(), vm, &input.object, out)?,
     }
     writeln!(out, "found     after {}; made small: {}", plural(finding.executions, "input"), size(finding))?;
-    writeln!(out, "replay    softbpf run {} {} --input {}", clean(&input.file), clean(&program.name), file.display())?;
+    writeln!(out, "replay    {}", replay(file, program, args))?;
     writeln!(out, "as test   {}\n", test.display())
+}
+
+/// The command that runs a finding again.
+fn replay(file: &Path, program: &ProgramInfo, args: &FuzzProgramArgs) -> String {
+    let object = clean(&args.program.object.display().to_string());
+    let mut command = format!("softbpf run {object} {} --input {}", clean(&program.name), file.display());
+    if let Some(program_type) = &args.program.program_type {
+        command += &format!(" --type {program_type}");
+    }
+    for created in &args.setup.created {
+        let MapSpec { name, map_type, key_size, value_size, max_entries, .. } = &created.0;
+        command += &format!(" --create {}={map_type}:{key_size}:{value_size}:{max_entries}", clean(name));
+    }
+    command
 }
 
 /// What an input consists of.

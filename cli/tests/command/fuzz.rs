@@ -113,6 +113,8 @@ fn maps_and_world_are_replayed() {
     let options = ["--type", "tracepoint", "--create", "table=hash:4:8:16"];
     let text = fuzz(&[&["tests/command/fuzz/state.s"], &options[..]].concat(), &folder);
     assert!(text.contains("made small: a context of 64 bytes, 1 map element"), "{text}");
+    let again = "main-read-null-13.json --type tracepoint --create table=hash:4:8:16\n";
+    assert!(text.contains("softbpf run tests/command/fuzz/state.s main --input") && text.contains(again), "{text}");
     let test = std::fs::read_to_string(folder.join("main-read-null-13.rs")).expect("the test");
     expect_file!["fuzz/state.rs"].assert_eq(&test);
     let file = folder.join("main-read-null-13.json");
