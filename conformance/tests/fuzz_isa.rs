@@ -95,6 +95,22 @@ fn a_wrong_engine_is_found_by_each_generator() {
     }
 }
 
+/// Where bpf(2) is permitted.
+#[test]
+fn the_kernel_agrees() {
+    let mut options = engines::Options::new(own_engines());
+    (options.kernel, options.inputs, options.generators) = (true, 4, vec![Generator::Samples]);
+    match engines::campaign(&options, limits(0, 100), |_| ()) {
+        Ok(report) => {
+            assert!(report.findings.is_empty(), "{:#?}", report.findings);
+            let (made, accepted) = report.accepted["kernel"];
+            assert!(made == 100 && accepted >= 80, "{accepted} of {made}");
+        }
+        Err(CampaignError::NotPermitted(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// What is saved of a finding is read again, and every engine here passes.
 fn replay(finding: &Finding) {
     assert!(finding.rust_test().contains(&format!("fn {}()", finding.name())));

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, value_parser};
 use softbpf_conformance::ENGINES;
 
+use super::conform::OracleChoice;
+
 /// Kinds of generated programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GeneratorChoice {
@@ -31,7 +33,7 @@ pub(crate) enum LevelChoice {
 #[derive(Debug, Args)]
 pub(crate) struct FuzzIsaArgs {
     /// Fuzz another implementation, through the plugin protocol of the public bpf_conformance suite
-    #[arg(long, value_name = "PLUGIN", conflicts_with_all = ["engines", "no_model", "generators", "inputs"])]
+    #[arg(long, value_name = "PLUGIN", conflicts_with_all = ["engines", "no_model", "oracle", "generators", "inputs"])]
     pub(crate) against: Option<PathBuf>,
     /// An argument that the plugin is always given; may be repeated
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "against")]
@@ -54,6 +56,9 @@ pub(crate) struct FuzzIsaArgs {
     /// Do not ask the reference model
     #[arg(long)]
     pub(crate) no_model: bool,
+    /// Also ask an oracle: the model is asked anyway, the kernel about samples, where bpf(2) is permitted
+    #[arg(long, value_enum)]
+    pub(crate) oracle: Option<OracleChoice>,
     /// A kind of programs; may be repeated [default: all]
     #[arg(long = "generator", value_enum, value_name = "KIND")]
     pub(crate) generators: Vec<GeneratorChoice>,

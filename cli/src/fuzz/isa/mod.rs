@@ -20,7 +20,7 @@ use softbpf_conformance::plugin::Plugin;
 use softbpf_conformance::subject::Subject as _;
 use softbpf_conformance::{ENGINES, engine_named};
 
-use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice};
+use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice};
 use crate::error::CliError;
 use crate::output::{Output, Status};
 
@@ -79,9 +79,14 @@ fn engine_campaign(args: &FuzzIsaArgs, bar: &ProgressBar) -> Result<Campaign, Cl
     if !args.no_model {
         names.push("model");
     }
+    let kernel = args.oracle == Some(OracleChoice::Kernel);
+    if kernel {
+        names.push("kernel");
+    }
     let subject = names.join(", ");
     let mut options = engines::Options::new(engines);
     options.model = !args.no_model;
+    options.kernel = kernel;
     options.inputs = args.inputs;
     options.knobs = Knobs { from_input: true, ..knobs(&args.knobs) };
     options.scenario = scenario_knobs(&args.knobs);

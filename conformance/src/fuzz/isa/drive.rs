@@ -90,6 +90,11 @@ impl Shared {
     pub(super) fn count(&self, kind: &'static str, accepted: bool, executions: u64) {
         self.programs.fetch_add(1, Ordering::Relaxed);
         self.executions.fetch_add(executions, Ordering::Relaxed);
+        self.accept(kind, accepted);
+    }
+
+    /// Counts whether a program of a kind was accepted.
+    pub(super) fn accept(&self, kind: &'static str, accepted: bool) {
         let mut all = lock(&self.accepted);
         let (made, taken) = all.entry(kind).or_default();
         *made += 1;

@@ -14,6 +14,7 @@ use softbpf::{Machine, Object, Outcome};
 
 use super::avoid::{Rows, avoid, has};
 use super::drive::{Shared, Worker, drive};
+use super::kernel::KernelSide;
 use super::key::{About, Key, Kind, about, culprit};
 use super::{CampaignError, Finding, Limits, Program, Progress, Report};
 use crate::MakeEngine;
@@ -59,6 +60,8 @@ pub struct Options {
     pub engines: Vec<(String, MakeEngine)>,
     /// The model is asked too.
     pub model: bool,
+    /// The kernel that runs here is asked too, about samples: all of them are such as its verifier takes.
+    pub kernel: bool,
     /// Kinds of programs, in turns.
     pub generators: Vec<Generator>,
     /// What samples are made of.
@@ -77,6 +80,7 @@ impl Options {
         Options {
             engines,
             model: true,
+            kernel: false,
             generators: Generator::ALL.to_vec(),
             knobs: Knobs { calls: true, from_input: true, ..Knobs::ALL },
             scenario: ScenarioKnobs::ALL,
@@ -91,7 +95,7 @@ impl Options {
 /// # Errors
 /// There is nothing to compare, or no machine.
 pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progress)) -> Result<Report, CampaignError> {
-    let alone = options.engines.len() + usize::from(options.model) < 2;
+    let alone = options.engines.len() + usize::from(options.model) + usize::from(options.kernel) < 2;
     if alone || options.generators.is_empty() {
         let name = options.engines.first().map_or("the model", |(name, _)| name);
         return Err(CampaignError::Alone(name.to_owned()));
@@ -103,6 +107,7 @@ pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progres
             machines: Reusable::on(options.engines.iter().map(|&(_, make)| make).collect()),
             setup: setup.map_err(|error| CampaignError::Setup(error.to_string()))?,
             setups: Setups::default(),
+            kernel: options.kernel.then(KernelSide::open).transpose()?,
             rows: Rows::new(),
             seen: 0,
         })
@@ -116,6 +121,7 @@ struct Engines<'o> {
     machines: Vec<Reusable>,
     setup: Setup,
     setups: Setups,
+    kernel: Option<KernelSide>,
     /// Rows that findings are about.
     rows: Rows,
     /// Findings that the rows above take into account.
@@ -133,7 +139,7 @@ impl Worker for Engines<'_> {
         }
         let generators = &self.options.generators;
         match generators[(seed % generators.len() as u64) as usize] {
-            Generator::Samples => self.sample(seed, shared),
+            Generator::Samples => self.sample(seed, shared)?,
             Generator::Scenarios => self.scenario(seed, shared),
             Generator::Streams => self.stream(seed, shared),
         }
@@ -142,48 +148,59 @@ impl Worker for Engines<'_> {
 }
 
 impl Engines<'_> {
-    fn sample(&mut self, seed: u64, shared: &Shared) {
-        let sample = Sample::from_seed(seed, &self.options.knobs.mixed(seed));
+    fn sample(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
+        let knobs = self.options.knobs.mixed(seed);
+        let knobs = self.kernel.as_ref().map_or(knobs, |kernel| kernel.knobs(knobs));
+        let sample = Sample::from_seed(seed, &knobs);
         let code = avoid(&sample.code(), &self.rows);
         let others = (1..self.options.inputs.max(1)).map(|index| Sample::input_from_seed(seed, index));
         let inputs: Vec<Vec<u8>> = std::iter::once(sample.input).chain(others).collect();
-        let ran = self.run(&code, &inputs);
+        let ran = self.run(&code, &inputs)?;
         shared.count(Generator::Samples.name(), ran.returned, ran.executions);
         shared.count_instructions(ran.instructions);
-        if let Some((input, _)) = ran.differs {
-            let from = Reproducer::new(code, &inputs[input]);
-            let options = Minimising { calls: self.options.minimising, ..Minimising::default() };
-            let found = minimise(from, &options, |candidate| {
-                !has(candidate.code(), &self.rows) && self.run_one(candidate).is_some()
-            });
-            let says = self.run_one(&found.found).unwrap_or_default();
-            report(seed, found, says, shared);
+        if let Some(loaded) = ran.on_kernel {
+            shared.accept("kernel", loaded);
         }
+        let Some((input, _)) = ran.differs else { return Ok(()) };
+        let from = Reproducer::new(code, &inputs[input]);
+        let shorten_input = self.kernel.is_none();
+        let options = Minimising { calls: self.options.minimising, shorten_input, ..Minimising::default() };
+        let found = minimise(from, &options, |candidate| {
+            // What the kernel's system calls have against a candidate is not what is looked for.
+            !has(candidate.code(), &self.rows) && self.run_one(candidate).is_ok_and(|says| says.is_some())
+        });
+        let says = self.run_one(&found.found)?.unwrap_or_default();
+        report(seed, found, says, shared);
+        Ok(())
     }
 
-    fn run_one(&mut self, reproducer: &Reproducer) -> Option<Says> {
-        let ran = self.run(reproducer.code(), std::slice::from_ref(&reproducer.input));
-        ran.differs.map(|(_, says)| says)
+    fn run_one(&mut self, reproducer: &Reproducer) -> Result<Option<Says>, CampaignError> {
+        let ran = self.run(reproducer.code(), std::slice::from_ref(&reproducer.input))?;
+        Ok(ran.differs.map(|(_, says)| says))
     }
 
     /// Runs a program on some inputs, up to the first on which there is a difference.
-    fn run(&mut self, code: &Code, inputs: &[Vec<u8>]) -> Ran {
+    fn run(&mut self, code: &Code, inputs: &[Vec<u8>]) -> Result<Ran, CampaignError> {
         let mut ran = Ran::default();
-        let Ok(program) = Checked::new(ProgramInfo::new(MAIN, ProgramType::Unspec), code.clone()) else { return ran };
+        let Ok(program) = Checked::new(ProgramInfo::new(MAIN, ProgramType::Unspec), code.clone()) else {
+            return Ok(ran);
+        };
         let object = Object::from_programs(vec![program], Vec::new());
         let machines: Result<Vec<&mut Machine>, _> =
             self.machines.iter_mut().map(|machine| machine.load(&object)).collect();
-        let Ok(mut machines) = machines else { return ran };
+        let Ok(mut machines) = machines else { return Ok(ran) };
+        let loaded = self.kernel.as_ref().map(|kernel| kernel.load(code)).transpose()?;
+        ran.on_kernel = loaded.as_ref().map(Option::is_some);
         for (index, input) in inputs.iter().enumerate() {
             let mut outcomes = Vec::with_capacity(machines.len());
             for (machine, (name, _)) in machines.iter_mut().zip(&self.options.engines) {
                 machine.reset();
                 match guarded(|| machine.run(MAIN, Bytes(input)).ok()) {
                     Ok(Some(outcome)) => outcomes.push(outcome),
-                    Ok(None) => return ran,
+                    Ok(None) => return Ok(ran),
                     Err(panic) => {
                         ran.differs = Some((index, vec![(name.clone(), panic)]));
-                        return ran;
+                        return Ok(ran);
                     }
                 }
             }
@@ -194,12 +211,18 @@ impl Engines<'_> {
                 let setup = self.setup.clone().with_context(input);
                 model::run(code, &setup)
             });
-            if differ(&outcomes, expected.as_ref()) {
-                ran.differs = Some((index, says(&self.options.engines, &outcomes, expected.as_ref())));
+            let on_kernel = match (&self.kernel, &loaded, outcomes.first()) {
+                (Some(kernel), Some(Some(loaded)), Some(outcome)) => kernel.differs(loaded, input, outcome)?,
+                (..) => None,
+            };
+            if differ(&outcomes, expected.as_ref()) || on_kernel.is_some() {
+                let mut says = says(&self.options.engines, &outcomes, expected.as_ref());
+                says.extend(on_kernel.map(|what| ("kernel".to_owned(), what)));
+                ran.differs = Some((index, says));
                 break;
             }
         }
-        ran
+        Ok(ran)
     }
 
     fn stream(&mut self, seed: u64, shared: &Shared) {
@@ -319,6 +342,8 @@ struct Ran {
     instructions: u64,
     /// At least one run came to its end.
     returned: bool,
+    /// Whether the kernel takes it, if it was asked.
+    on_kernel: Option<bool>,
     /// The input on which there is a difference, and what is said of it.
     differs: Option<(usize, Says)>,
 }

@@ -16,6 +16,7 @@ mod encoding;
 pub mod engines;
 pub mod finding;
 mod fold;
+mod kernel;
 pub mod key;
 mod portable;
 mod probe;
