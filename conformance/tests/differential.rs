@@ -263,6 +263,36 @@ fn a_level_has_no_newer_instructions() {
     assert!(!v4.iter().any(is_ordered) && v4.iter().any(is_v4));
 }
 
+/// Instructions of the first programs with these knobs.
+fn insns(knobs: Knobs) -> Vec<Insn> {
+    (0..400).flat_map(|seed| Sample::from_seed(seed, &knobs).code().insns().to_vec()).collect()
+}
+
+#[test]
+fn further_knobs_bring_what_they_say() {
+    use softbpf::insn::{Callee, Reg};
+    type IsSuch = fn(&Insn) -> bool;
+    let is_call: IsSuch = |insn| matches!(insn, Insn::Call(Callee::Local(_)));
+    let is_masked: IsSuch = |insn| {
+        let Insn::Alu { op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, width, src: Operand::Imm(amount), .. } = insn else {
+            return false;
+        };
+        !(0..if *width == Width::W32 { 32 } else { 64 }).contains(amount)
+    };
+    let is_from_input: IsSuch = |insn| matches!(insn, Insn::Load { base: Reg::R9, .. });
+    let is_far: IsSuch = |insn| matches!(insn, Insn::Store { base: Reg::R10, off: ..-256, src: Operand::Reg(_), .. });
+    let none = Knobs { memory: false, atomics: false, portable: true, ..Knobs::ALL };
+    for (with, without, is_such) in [
+        (Knobs { calls: true, ..none }, none, is_call),
+        (Knobs { masked_shifts: true, ..none }, none, is_masked),
+        (Knobs { from_input: true, ..none }, none, is_from_input),
+        (Knobs { calls: true, ..none }, Knobs { calls: true, small_frames: true, ..none }, is_far),
+    ] {
+        assert!(insns(with).iter().any(is_such), "{with:?}");
+        assert!(!insns(without).iter().any(is_such), "{without:?}");
+    }
+}
+
 #[test]
 fn the_same_bytes_give_the_same_program() {
     for seed in 0..100 {

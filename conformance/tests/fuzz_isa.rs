@@ -20,6 +20,7 @@ use softbpf_conformance::plugin::Plugin;
 use softbpf_conformance::subject::{EngineSubject, Subject as _};
 use softbpf_conformance::verdict::{Verdict, judge};
 use softbpf_conformance::{ENGINES, MakeEngine, engine_named, vectors};
+use softbpf_jit::{Config, Fault, engine_with_fault};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_bpf-conformance-plugin");
 
@@ -93,6 +94,42 @@ fn a_wrong_engine_is_found_by_each_generator() {
             replay(finding);
         }
     }
+}
+
+/// Faults planted in the JIT, with what makes such an engine.
+macro_rules! faulty_jits {
+    ($($fault:ident)*) => {
+        [$((stringify!($fault), (|| {
+            engine_with_fault(Config::default(), Fault::$fault).unwrap_or_else(|error| panic!("{error}"))
+        }) as MakeEngine)),*]
+    };
+}
+
+const FAULTY_JITS: [(&str, MakeEngine); 14] = faulty_jits![
+    Mov32Moves64 Neg32Negates64 Add32Adds64 MovSx32Extends64 Le32CutsNothing Swap64Swaps32 SignedDivisionIsUnsigned
+    ArshIsLogical AndImmZeroExtended Jump32Compares64 SgtIsUnsigned SetIsEq LoadSignLost Store64Stores32
+];
+
+/// What generated programs find is left of them when nothing more can go.
+#[test]
+fn faults_of_the_jit_are_found_and_made_small() {
+    if softbpf_jit::engine().is_err() {
+        return;
+    }
+    let mut large = Vec::new();
+    for (name, make) in FAULTY_JITS {
+        let interpreter = ("interpreter".to_owned(), engine_named("interpreter").unwrap());
+        let mut options = engines::Options::new(vec![interpreter, (name.to_owned(), make)]);
+        (options.model, options.inputs, options.generators) = (false, 4, vec![Generator::Samples]);
+        let one = Limits { findings: 1, jobs: NonZero::<usize>::MIN, ..limits(0, 1_000) };
+        let report = engines::campaign(&options, one, |_| ()).unwrap();
+        let Some(finding) = report.findings.first() else { panic!("{name} is not found") };
+        if finding.instructions() > 5 || !finding.minimised {
+            large.push((name, finding.listing()));
+        }
+        replay(finding);
+    }
+    assert!(large.is_empty(), "{large:#?}");
 }
 
 /// Where bpf(2) is permitted.
@@ -179,6 +216,15 @@ fn a_wrong_operation_is_found_and_made_small() {
 }
 
 #[test]
+fn what_is_left_out_is_not_found() {
+    let plugin = faulty("left-out", "sed 's/^cc /7c /'");
+    let arsh32 = |row: &Insn| matches!(row, Insn::Alu { op: AluOp::Arsh, width: Width::W32, .. });
+    let without = softbpf_conformance::coverage::every_row().into_iter().filter(arsh32).collect();
+    let report = against(&plugin, &Options { only_valid: true, without, ..Options::default() }, limits(0, 24));
+    assert!(report.findings.is_empty(), "{:?}", texts(&report));
+}
+
+#[test]
 fn two_faults_do_not_hide_each_other() {
     // 64-bit additions of immediates add 0; xor32 of registers is or32.
     let plugin = faulty("two", "sed -e 's/^\\(07 .. .. .. \\).*/\\100 00 00 00 /' -e 's/^ac /4c /'");
@@ -238,7 +284,8 @@ fn crashes_and_hangs_are_told_apart() {
         Plugin::new(path, Vec::new()).with_timeout(Duration::from_secs(3))
     };
     let knobs = Knobs { memory: false, atomics: false, calls: false, length: 4, ..Knobs::PORTABLE };
-    let options = Options { knobs, bodies: 1, only_valid: true, everything: true, minimising: 400 };
+    let options =
+        Options { knobs, bodies: 1, only_valid: true, everything: true, minimising: 400, ..Options::default() };
     let one = Limits { findings: 1, ..limits(0, 300) };
     let report = against(&ends("crash", "87", "kill -SEGV $$"), &options, one);
     assert_eq!(texts(&report), ["neg64: crash"]);

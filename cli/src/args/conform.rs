@@ -73,7 +73,8 @@ pub(crate) struct ConformArgs {
     pub(crate) json: bool,
 }
 
-fn group(name: &str) -> Result<&'static str, String> {
+/// A group by its name.
+pub(super) fn group(name: &str) -> Result<&'static str, String> {
     let names = || softbpf_conformance::case::GROUPS.into_iter().map(softbpf_conformance::case::group_name);
     names().find(|known| *known == name).ok_or_else(|| format!("there are: {}", names().collect::<Vec<_>>().join(", ")))
 }

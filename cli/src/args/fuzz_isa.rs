@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, value_parser};
 use softbpf_conformance::ENGINES;
 
-use super::conform::OracleChoice;
+use super::conform::{OracleChoice, group};
 
 /// Kinds of generated programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,6 +103,9 @@ pub(crate) struct KnobArgs {
     /// Which instructions there are, in samples
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) level: LevelChoice,
+    /// No instructions of this conformance group of RFC 9669 (divmul64, atomic32, ...; also callx, linux); may be repeated
+    #[arg(long = "exclude-group", value_name = "GROUP", value_parser = group)]
+    pub(crate) excluded_groups: Vec<&'static str>,
     /// No loads and stores, in samples
     #[arg(long)]
     pub(crate) no_memory: bool,

@@ -6,11 +6,15 @@
 mod files;
 mod render;
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
+use softbpf::insn::Insn;
+use softbpf_conformance::case::group_name;
+use softbpf_conformance::coverage::every_row;
 use softbpf_conformance::fuzz::isa::against::{self, Known};
 use softbpf_conformance::fuzz::isa::engines::{self, Generator};
 use softbpf_conformance::fuzz::isa::{CampaignError, Finding, Limits, Progress, Report};
@@ -58,6 +62,7 @@ pub(crate) fn command(args: &FuzzIsaArgs, output: &mut Output) -> Result<Status,
 fn plugin_campaign(args: &FuzzIsaArgs, plugin: &Plugin, bar: &ProgressBar) -> Result<Campaign, CliError> {
     let options = against::Options {
         knobs: Knobs { portable: true, masked_shifts: true, ..knobs(&args.knobs) },
+        without: without(&args.knobs),
         bodies: args.bodies,
         only_valid: args.only_valid,
         everything: args.everything,
@@ -87,6 +92,7 @@ fn engine_campaign(args: &FuzzIsaArgs, bar: &ProgressBar) -> Result<Campaign, Cl
     let mut options = engines::Options::new(engines);
     options.model = !args.no_model;
     options.kernel = kernel;
+    options.without = without(&args.knobs);
     options.inputs = args.inputs;
     options.knobs = Knobs { from_input: true, ..knobs(&args.knobs) };
     options.scenario = scenario_knobs(&args.knobs);
@@ -120,6 +126,12 @@ fn knobs(args: &KnobArgs) -> Knobs {
         },
         ..Knobs::ALL
     }
+}
+
+/// Rows of the groups that are left out.
+fn without(args: &KnobArgs) -> BTreeSet<Insn> {
+    let left_out = |row: &Insn| args.excluded_groups.contains(&group_name(Some(row.group())));
+    every_row().into_iter().filter(left_out).collect()
 }
 
 fn scenario_knobs(args: &KnobArgs) -> ScenarioKnobs {

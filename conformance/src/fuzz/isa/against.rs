@@ -4,6 +4,8 @@
 //! the fold away again. A program is several bodies one after the other, since calling the plugin takes far longer than
 //! what it executes.
 
+use std::collections::BTreeSet;
+
 use softbpf::asm::{R0, R1, R9};
 use softbpf::codec::Code;
 use softbpf::insn::Insn;
@@ -26,6 +28,8 @@ use crate::subject::{Answer, Subject as _};
 pub struct Options {
     /// What programs are made of; they are portable whatever this says.
     pub knobs: Knobs,
+    /// Rows of the instruction set to do without.
+    pub without: BTreeSet<Insn>,
     /// Bodies of a program.
     pub bodies: usize,
     /// No programs that must be refused or stopped.
@@ -38,7 +42,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { knobs: Knobs::PORTABLE, bodies: 4, only_valid: false, everything: false, minimising: 3_000 }
+        Options {
+            knobs: Knobs::PORTABLE,
+            without: BTreeSet::new(),
+            bodies: 4,
+            only_valid: false,
+            everything: false,
+            minimising: 3_000,
+        }
     }
 }
 
@@ -89,7 +100,7 @@ pub fn campaign(
             plugin: plugin.clone(),
             portable: portable.clone(),
             options: Options { knobs, ..options.clone() },
-            rows: known.lacks.rows.clone(),
+            rows: known.lacks.rows.union(&options.without).copied().collect(),
             unchecked: Rows::new(),
             longest: known.longest,
             seen: 0,

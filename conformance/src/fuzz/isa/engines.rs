@@ -2,11 +2,13 @@
 //!
 //! A program is loaded and compiled once, and runs on many inputs on a machine that is reset in between.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use softbpf::codec::Code;
 use softbpf::context::Bytes;
+use softbpf::insn::Insn;
 use softbpf::object::MAIN;
 use softbpf::program::{Program as Checked, ProgramInfo};
 use softbpf::program_type::ProgramType;
@@ -62,6 +64,8 @@ pub struct Options {
     pub model: bool,
     /// The kernel that runs here is asked too, about samples: all of them are such as its verifier takes.
     pub kernel: bool,
+    /// Rows of the instruction set to do without.
+    pub without: BTreeSet<Insn>,
     /// Kinds of programs, in turns.
     pub generators: Vec<Generator>,
     /// What samples are made of.
@@ -81,6 +85,7 @@ impl Options {
             engines,
             model: true,
             kernel: false,
+            without: BTreeSet::new(),
             generators: Generator::ALL.to_vec(),
             knobs: Knobs { calls: true, from_input: true, ..Knobs::ALL },
             scenario: ScenarioKnobs::ALL,
@@ -108,7 +113,7 @@ pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progres
             setup: setup.map_err(|error| CampaignError::Setup(error.to_string()))?,
             setups: Setups::default(),
             kernel: options.kernel.then(KernelSide::open).transpose()?,
-            rows: Rows::new(),
+            rows: options.without.clone(),
             seen: 0,
         })
     };
