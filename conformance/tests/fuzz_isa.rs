@@ -228,7 +228,7 @@ fn what_is_left_out_is_not_found() {
 fn two_faults_do_not_hide_each_other() {
     // 64-bit additions of immediates add 0; xor32 of registers is or32.
     let plugin = faulty("two", "sed -e 's/^\\(07 .. .. .. \\).*/\\100 00 00 00 /' -e 's/^ac /4c /'");
-    let report = against(&plugin, &Options { only_valid: true, ..Options::default() }, limits(0, 60));
+    let report = against(&plugin, &Options { only_valid: true, ..Options::default() }, limits(0, 240));
     // An address may be what is added to; so that there may be no result at all.
     let mut rows: Vec<String> =
         texts(&report).iter().filter_map(|text| Some(text.split_once(':')?.0.to_owned())).collect();

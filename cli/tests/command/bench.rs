@@ -131,7 +131,7 @@ fn what_cannot_be_measured_is_refused() {
     check_file(
         "nothing.json",
         b"{}",
-        &["bench", "../../../conformance/objects/xdp_count.bpf.o", "--baseline", "FILE"],
+        &["bench", "OBJECTS/xdp_count.bpf.o", "--baseline", "FILE"],
         expect![[r#"
             --- standard error
             error: nothing.json: no baseline that softbpf bench --save has written

@@ -304,7 +304,7 @@ fn what_cannot_be_fuzzed_is_refused() {
 
 #[test]
 fn files_that_are_no_inputs_are_refused() {
-    let args = ["run", "../../../conformance/objects/xdp_parse_bug.bpf.o", "parse_right", "--input", "FILE"];
+    let args = ["run", "OBJECTS/xdp_parse_bug.bpf.o", "parse_right", "--input", "FILE"];
     check_file(
         "no.json",
         b"{",

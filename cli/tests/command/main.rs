@@ -68,11 +68,17 @@ fn check(args: &[&str], expected: Expect) {
     expected.assert_eq(&transcript(&softbpf(args).output().expect("it starts")));
 }
 
-/// Compares what a command line makes of a file that the test writes; `FILE` in the arguments is its name.
+/// Compares what a command line makes of a file that the test writes; `FILE` in the arguments is its name, and `OBJECTS/` where
+/// the fixtures are.
 fn check_file(name: &str, contents: &[u8], args: &[&str], expected: Expect) {
     let folder = scratch(name);
     std::fs::write(folder.join(name), contents).expect("it can be written");
-    let args: Vec<&str> = args.iter().map(|&arg| if arg == "FILE" { name } else { arg }).collect();
+    let arg = |&arg: &&str| match arg.strip_prefix("OBJECTS/") {
+        Some(object) => format!("{}/../conformance/objects/{object}", env!("CARGO_MANIFEST_DIR")),
+        None => if arg == "FILE" { name } else { arg }.to_owned(),
+    };
+    let args: Vec<String> = args.iter().map(arg).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     expected.assert_eq(&transcript(&softbpf(&args).current_dir(folder).output().expect("it starts")));
 }
 
