@@ -341,7 +341,13 @@ impl<'k> Body<'k> {
             insns.extend([Insn::load_imm64(dst, a), Insn::load_imm64(src, b)]);
             src.into()
         } else {
-            self.operand(u)?
+            let src = self.operand(u)?;
+            if let Operand::Imm(imm) = src
+                && u.arbitrary()?
+            {
+                insns.push(Insn::load_imm64(dst, values::like(u, imm as u64)?));
+            }
+            src
         };
         let if_insn = |off| Insn::JumpIf { condition, width, dst, src, off };
         if u.ratio(3, 4)? {

@@ -69,14 +69,18 @@ pub(super) fn pair(u: &mut Unstructured<'_>) -> Result<(u64, u64)> {
 /// Two values that a comparison may take for equal or for unequal: the same, neighbours, or with only one half alike.
 pub(super) fn alike(u: &mut Unstructured<'_>) -> Result<(u64, u64)> {
     let value = value(u)?;
-    let other = match u.int_in_range(0..=4)? {
+    Ok((value, like(u, value)?))
+}
+
+/// A value that a comparison may take for this one, or for another.
+pub(super) fn like(u: &mut Unstructured<'_>, value: u64) -> Result<u64> {
+    Ok(match u.int_in_range(0..=4)? {
         0 => value,
         1 => value.wrapping_add(1),
         2 => value ^ 0xffff_ffff_0000_0000,
         3 => value ^ 0x1_0000_0000,
         _ => value ^ 0x8000_0000,
-    };
-    Ok((value, other))
+    })
 }
 
 /// An immediate: mostly an edge.
