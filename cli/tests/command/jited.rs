@@ -30,7 +30,7 @@ fn code_stands_under_instructions() {
     check_jited(
         &["faults.bpf.o", "past_map_value"],
         expect![[r#"
-            past_map_value: 11 instructions, 271 bytes of machine code, 24.6 an instruction
+            past_map_value: 11 instructions, 221 bytes of machine code, 20.1 an instruction
             accesses: 1 proved, 0 compared with an object, 1 with a window
 
             past_map_value:
@@ -41,74 +41,67 @@ fn code_stands_under_instructions() {
                          a: xor    edi, edi
             ; u32 key = 0;
                1: *(u32 *)(r10 - 0x4) = r1                     ; proved: stack -4
-                         d: mov    [r10+rbp-4], edi
+                         c: mov    [r10+rbp-4], edi
                2: r2 = r10
-                        12: mov    rsi, rbp
+                        11: lea    rsi, [rbp-4]
                3: r2 += -0x4
-                        15: add    rsi, -4
             ; u8 *value = bpf_map_lookup_elem(&table, &key);
                4: ld_pseudo r1, 0x1, 0x0
-                        19: mov    rdi, 0xffffc90000000000
+                        15: mov    rdi, 0xffffc90000000000
                6: call 0x1
-                        23: mov    r11, [r12+counts]
-                        2b: cmp    qword ptr [r11+8], 0x1000
-                        36: jb     stub_6
-                        3c: inc    qword ptr [r11+8]
-                        43: mov    eax, [r10+rbp-4]
-                        4b: cmp    eax, 2
-                        50: jae    stub_6_2
-                        56: imul   eax, 0x18
-                        5c: add    eax, 0x40000000
-                        61: xor    edi, edi
-                        64: xor    esi, esi
-                        67: xor    edx, edx
-                        6a: xor    ecx, ecx
-                        6d: xor    r8d, r8d
+                        1f: mov    r11, [r12+counts]
+                        27: cmp    qword ptr [r11+8], 0x1000
+                        32: jb     stub_6
+                        38: inc    qword ptr [r11+8]
+                        3f: mov    eax, [r10+rbp-4]
+                        47: cmp    eax, 2
+                        4c: jae    stub_6_2
+                        52: imul   eax, 0x18
+                        58: add    eax, 0x40000000
+                        5d: xor    edi, edi
+                        5f: xor    esi, esi
+                        61: xor    edx, edx
+                        63: xor    ecx, ecx
+                        65: xor    r8d, r8d
                7: r1 = r0
-                        70: sub    r9, 3
-                        74: js     stub_7
-                        7a: mov    rdi, rax
+                        68: sub    r9, 3
+                        6c: js     stub_7
+                        72: mov    rdi, rax
                8: w0 = -0x1
-                        7d: mov    eax, -1
+                        75: mov    eax, -1
             ; if (!value)
                9: if r1 == 0x0 goto +0x1
-                        83: test   rdi, rdi
-                        86: je     slot_11
+                        7a: test   rdi, rdi
+                        7d: je     slot_11
             ; return *(volatile u8 *)(value + 16);
               10: r0 = *(u8 *)(r1 + 0x10)                      ; checked: window
-                        8c: sub    r9, 1
-                        90: js     stub_10
-                        96: mov    r11, rdi
-                        99: sub    r11, [r12+window0.start]
-                        a1: cmp    r11, [r12+window0.len]
-                        a9: jae    stub_10_2
-                        af: movzx  eax, byte ptr [r10+rdi+0x10]
+                        83: sub    r9, 1
+                        87: mov    r11, rdi
+                        8a: sub    r11, [r12+window0.start]
+                        92: cmp    r11, [r12+window0.len]
+                        9a: jae    stub_10
+                        a0: movzx  eax, byte ptr [r10+rdi+0x10]
             ; }
               11: exit
-                        b5: sub    r9, 1
-                        b9: js     stub_11
-                        bf: ret
+                        a6: sub    r9, 1
+                        aa: ret
 
             behind the instructions:
                 stub_0:
-                      c0: call   qword ptr [r12+leave]
+                      ab: call   qword ptr [r12+leave]
                 stub_6_2:
-                      c8: xor    eax, eax
-                      ca: jmp    slot_6+0x3e
+                      b3: xor    eax, eax
+                      b5: jmp    slot_6+0x3e
                 stub_6:
-                      cf: mov    r11d, 0
-                      d5: call   qword ptr [r12+helper]
-                      dd: jmp    slot_7
+                      b7: mov    r11d, 0
+                      bd: call   qword ptr [r12+helper]
+                      c5: jmp    slot_7
                 stub_7:
-                      e2: call   qword ptr [r12+leave]
+                      c7: call   qword ptr [r12+leave]
                 stub_10:
-                      ea: call   qword ptr [r12+leave]
-                stub_10_2:
-                      f2: lea    r11, [rdi+0x10]
-                      fa: call   qword ptr [r12+check.read1]
-                     102: jmp    slot_10+0x23
-                stub_11:
-                     107: call   qword ptr [r12+leave]
+                      cf: lea    r11, [rdi+0x10]
+                      d3: call   qword ptr [r12+check.read1]
+                      db: jmp    slot_10+0x1d
         "#]],
     );
 }
@@ -141,7 +134,7 @@ fn without_proofs_everything_is_checked() {
         program,
         &["--no-proofs"],
         expect![[r#"
-            main: 4 instructions, 69 bytes of machine code, 17.2 an instruction
+            main: 4 instructions, 60 bytes of machine code, 15.0 an instruction
             accesses: 1 proved, 1 compared with an object, 0 with a window
 
             main:
@@ -151,21 +144,21 @@ fn without_proofs_everything_is_checked() {
                          a: mov    [r10+rbp-8], rdi
                1: r2 = *(u32 *)(r1 + 0x4)                      ; checked: context
                          f: lea    r11, [rdi+4]
-                        14: cmp    r11, [r12+context.read2]
-                        19: jae    stub_1
-                        1f: mov    esi, [r10+rdi+4]
+                        13: cmp    r11, [r12+context.read2]
+                        18: jae    stub_1
+                        1e: mov    esi, [r10+rdi+4]
                2: r0 = 0x0
-                        24: xor    eax, eax
+                        23: xor    eax, eax
                3: exit
-                        27: ret
+                        25: ret
 
             behind the instructions:
                 stub_0:
-                      28: call   qword ptr [r12+leave]
+                      26: call   qword ptr [r12+leave]
                 stub_1:
-                      30: lea    r11, [rdi+4]
-                      38: call   qword ptr [r12+check.read4]
-                      40: jmp    slot_1+0x10
+                      2e: lea    r11, [rdi+4]
+                      32: call   qword ptr [r12+check.read4]
+                      3a: jmp    slot_1+0xf
         "#]],
     );
     check_text(
@@ -173,26 +166,26 @@ fn without_proofs_everything_is_checked() {
         program,
         &[],
         expect![[r#"
-        main: 4 instructions, 36 bytes of machine code, 9.0 an instruction
-        accesses: 2 proved, 0 compared with an object, 0 with a window
+            main: 4 instructions, 34 bytes of machine code, 8.5 an instruction
+            accesses: 2 proved, 0 compared with an object, 0 with a window
 
-        main:
-           0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
-                     0: sub    r9, 4
-                     4: js     stub_0
-                     a: mov    [r10+rbp-8], rdi
-           1: r2 = *(u32 *)(r1 + 0x4)                      ; proved: context +4
-                     f: lea    r11d, [rdi+4]
-                    14: mov    esi, [r10+r11]
-           2: r0 = 0x0
-                    18: xor    eax, eax
-           3: exit
-                    1b: ret
+            main:
+               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
+                         0: sub    r9, 4
+                         4: js     stub_0
+                         a: mov    [r10+rbp-8], rdi
+               1: r2 = *(u32 *)(r1 + 0x4)                      ; proved: context +4
+                         f: lea    r11d, [rdi+4]
+                        13: mov    esi, [r10+r11]
+               2: r0 = 0x0
+                        17: xor    eax, eax
+               3: exit
+                        19: ret
 
-        behind the instructions:
-            stub_0:
-                  1c: call   qword ptr [r12+leave]
-    "#]],
+            behind the instructions:
+                stub_0:
+                      1a: call   qword ptr [r12+leave]
+        "#]],
     );
 }
 
@@ -207,7 +200,7 @@ fn json() {
               {
                 "program": "main",
                 "section": "",
-                "code_bytes": 31,
+                "code_bytes": 29,
                 "accesses": {
                   "proved": 1,
                   "object": 0,
@@ -235,17 +228,17 @@ fn json() {
                       {
                         "offset": 4,
                         "label": null,
-                        "bytes": "0f880d000000",
+                        "bytes": "0f880b000000",
                         "text": "js     stub_0"
                       },
                       {
                         "offset": 10,
                         "label": null,
-                        "bytes": "448d5c2704",
+                        "bytes": "448d5f04",
                         "text": "lea    r11d, [rdi+4]"
                       },
                       {
-                        "offset": 15,
+                        "offset": 14,
                         "label": null,
                         "bytes": "438b341a",
                         "text": "mov    esi, [r10+r11]"
@@ -260,9 +253,9 @@ fn json() {
                     "access": null,
                     "code": [
                       {
-                        "offset": 19,
+                        "offset": 18,
                         "label": null,
-                        "bytes": "4031c0",
+                        "bytes": "31c0",
                         "text": "xor    eax, eax"
                       }
                     ]
@@ -275,7 +268,7 @@ fn json() {
                     "access": null,
                     "code": [
                       {
-                        "offset": 22,
+                        "offset": 20,
                         "label": null,
                         "bytes": "c3",
                         "text": "ret"
@@ -285,7 +278,7 @@ fn json() {
                 ],
                 "behind": [
                   {
-                    "offset": 23,
+                    "offset": 21,
                     "label": "stub_0",
                     "bytes": "41ff942460000000",
                     "text": "call   qword ptr [r12+leave]"
