@@ -38,7 +38,8 @@ impl FromArgMatches for FuzzArgs {
 
 impl Args for FuzzArgs {
     fn augment_args(command: Command) -> Command {
-        let isa = Command::new(ISA).about("Fuzz implementations of the instruction set: the engines here, or another one");
+        let isa =
+            Command::new(ISA).about("Fuzz implementations of the instruction set: the engines here, or another one");
         FuzzProgramArgs::augment_args(command)
             .subcommand(FuzzIsaArgs::augment_args(isa))
             .args_conflicts_with_subcommands(true)
