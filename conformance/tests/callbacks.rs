@@ -275,3 +275,46 @@ fn calls_are_logged_in_the_order_in_which_they_begin() -> TestResult {
         Ok(())
     })
 }
+
+#[test]
+fn a_panic_reaches_the_test_whatever_is_left_of_the_budget() -> TestResult {
+    for fuel in [1, 2, 100, 255, 256, 257, 258, 300] {
+        try_on_every_engine(&program("call ktime_get_ns\n exit"), |vm| {
+            vm.fuel = fuel;
+            vm.mock("ktime_get_ns", |_: &mut Call<'_>| -> u64 { panic!("seen") })?;
+            let caught = catch_unwind(AssertUnwindSafe(|| vm.run(MAIN, ())));
+            assert_eq!(caught.expect_err("a panic").downcast_ref(), Some(&"seen"), "{fuel}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_mock_may_go_on_after_a_panic() -> TestResult {
+    // The panic comes two functions deep: registers, frames and the count must be as before it.
+    let text = "r6 = 1\n r7 = r10\n *(u64 *)(r10 - 8) = r6\n r1 = f ll\n call find_vma\n if r7 != r10 goto +2
+                r6 = *(u64 *)(r10 - 8)\n r0 += r6\n exit
+                f: r6 = 5\n *(u64 *)(r10 - 8) = r6\n call g\n exit
+                g: r6 = 9\n *(u64 *)(r10 - 8) = r6\n call ktime_get_ns\n exit";
+    for fuel in [40, 10_000] {
+        try_on_every_engine(&program(text), |vm| {
+            vm.fuel = fuel;
+            vm.mock(HELPER, |call: &mut Call<'_>| {
+                let function = call.arg(0);
+                u64::from(catch_unwind(AssertUnwindSafe(|| call.call_back(function, [0; 5]))).is_err())
+            })?;
+            vm.mock("ktime_get_ns", |_: &mut Call<'_>| -> u64 { panic!("caught") })?;
+            for _ in 0..2 {
+                let outcome = vm.run(MAIN, ())?;
+                assert_eq!((outcome.ret, outcome.instructions), (Ok(2), 5 + 3 + 3 + 4));
+            }
+            // Nothing is left of it in a run that traps.
+            vm.mock(HELPER, |call: &mut Call<'_>| -> Result<u64, Stop> { Err(call.stop("enough")) })?;
+            let trap = vm.run(MAIN, ())?.ret.expect_err("stopped");
+            assert_eq!((trap.slot, trap.callers.len()), (5, 0));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,9 +1,12 @@
 //! What is checked of a call before a mock sees it: what the verifier would have checked.
 
-use softbpf::helpers::MAX_RECORDS;
+use softbpf::helpers::{MAX_RECORDS, Stop};
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::outcome::ArgumentProblem;
-use softbpf::{Outcome, TrapKind};
+use softbpf::program::{Program, ProgramInfo};
+use softbpf::program_type::ProgramType;
+use softbpf::text::parse::parse;
+use softbpf::{Object, Outcome, TrapKind};
 use softbpf_conformance::programs::program_with;
 use softbpf_conformance::{TestResult, try_on_every_engine};
 
@@ -162,4 +165,30 @@ fn runs_that_are_repeated_are_told_of_the_world_too() -> TestResult {
         }
         Ok(())
     })
+}
+
+#[test]
+fn what_a_mock_changes_is_told_behind_its_tail_call() -> TestResult {
+    let object = programs_with_told()?;
+    try_on_every_engine(&object, |vm| {
+        vm.keep_calls(0);
+        let second = vm.find_program("second")?;
+        assert_eq!(vm.run("second", [0; 8])?.ret, Ok(0));
+        vm.mock("ktime_get_ns", move |call| -> Result<u64, Stop> {
+            call.world().numa_node = 3;
+            Err(Stop::TailCall(second))
+        })?;
+        assert_eq!(vm.run("main", [0; 8])?.ret, Ok(3));
+        Ok(())
+    })
+}
+
+/// A program that tells what the world says before it calls a helper, and one that tells it.
+fn programs_with_told() -> Result<Object, Box<dyn std::error::Error>> {
+    let told = "call 42\n call 5\n exit";
+    let program = |name: &str, text: &str| -> Result<Program, Box<dyn std::error::Error>> {
+        Ok(Program::new(ProgramInfo::new(name, ProgramType::Unspec), parse(text)?.code)?)
+    };
+    let programs = vec![program("main", told)?, program("second", "call 42\n exit")?];
+    Ok(Object::from_programs(programs, Vec::new()))
 }

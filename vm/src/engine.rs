@@ -74,7 +74,7 @@ pub trait Caller {
     ///
     /// Instructions executed there count against the run's budget. A tail call there replaces the function, and its
     /// return ends the call. Afterwards the run stands as before: registers, frame, program, what is left of
-    /// `may_goto`'s budget; also after an error.
+    /// `may_goto`'s budget; also after an error, and after a panic of a mock, which goes through.
     ///
     /// # Errors
     /// [`Stop::Trap`] when there is no such function ([`crate::TrapKind::BadCallTarget`]) or no frame left
@@ -91,5 +91,8 @@ pub trait Engine: fmt::Debug + Send {
     fn name(&self) -> &'static str;
 
     /// Runs a program to its end, a trap, or the end of its budget. Without a hook, hooks cost nothing.
+    ///
+    /// While [`Machine::placement`] and [`Machine::load_id`] stay the same, an engine may take the world and the mocks for
+    /// what they were at the last run, but for what mocks have changed while a program ran.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish;
 }

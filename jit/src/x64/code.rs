@@ -28,7 +28,8 @@ const SPARE_BYTES: usize = 64 << 10;
 /// program. They are writable, not executable, and hold nothing that was code.
 static SPARE: Spares = Spares::new();
 
-/// Executable memory: written once, then read and executed only. Given back when dropped.
+/// Executable memory: written, then read and executed only. When it is dropped it is made writable, overwritten, and kept for
+/// other code or unmapped.
 #[derive(Debug)]
 pub(super) struct CodeMemory {
     /// There until it is dropped.

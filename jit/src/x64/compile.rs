@@ -32,7 +32,7 @@ use super::registers::{FUEL, host};
 use softbpf::interp::MAY_GOTO_LOOPS;
 
 /// Heads of loops are aligned to this: the placement of a tight loop can more than double its time.
-const LOOP_ALIGN: usize = 32;
+const LOOP_ALIGN: usize = 64;
 
 /// What the compiler hands out numbers of, for all programs of an engine.
 pub(super) struct Tables<'t> {

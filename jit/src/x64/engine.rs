@@ -39,6 +39,7 @@ struct Ready {
     load_id: u64,
     placement: u64,
     program: ProgramId,
+    args: [u64; 2],
     start: *const u8,
     needs_frame: bool,
 }
@@ -251,9 +252,12 @@ impl Jit {
     }
 
     /// Whether everything is as it was when the last run began.
-    fn is_ready(&self, machine: &Machine, program: ProgramId) -> Option<Ready> {
+    fn ready_for(&self, machine: &Machine, entry: &Entry) -> Option<Ready> {
         self.ready.filter(|ready| {
-            ready.program == program && ready.placement == machine.placement() && ready.load_id == machine.load_id()
+            ready.program == entry.program
+                && ready.args == entry.args
+                && ready.placement == machine.placement()
+                && ready.load_id == machine.load_id()
         })
     }
 
@@ -265,6 +269,7 @@ impl Jit {
             machine.memory.view().push_frame(0);
         }
         let (run, glue) = (self.run.as_ptr(), self.glue);
+        describe_machine(cells, machine);
         // SAFETY: the run is this engine's, and so are the cells, in a mapping of their own; no code runs.
         unsafe {
             (*run).jit = self;
@@ -332,16 +337,15 @@ impl Engine for Jit {
 
     /// With a hook, or where uninitialised bytes are tracked, the interpreter runs: they look at every instruction, or at every store.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
-        if hook.is_none()
-            && let Some(ready) = self.is_ready(machine, entry.program)
+        let view = machine.memory.view();
+        self.interpreted = hook.is_some() || view.tracking() || !view.is_full_size();
+        if !self.interpreted
+            && let Some(ready) = self.ready_for(machine, &entry)
         {
-            self.interpreted = false;
             self.after_helper(machine);
             return self.execute(machine, entry, ready);
         }
         self.ready = None;
-        let view = machine.memory.view();
-        self.interpreted = hook.is_some() || view.tracking() || !view.is_full_size();
         if self.interpreted {
             return self.interpreter.run(machine, entry, hook);
         }
@@ -355,11 +359,11 @@ impl Engine for Jit {
             load_id: machine.load_id(),
             placement: machine.placement(),
             program: entry.program,
+            args: entry.args,
             start: code.entry(),
             needs_frame: code.needs_frame,
         };
         self.ready = Some(ready);
-        describe_machine(self.cells.cells(), machine);
         self.execute(machine, entry, ready)
     }
 }

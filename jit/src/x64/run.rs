@@ -206,7 +206,15 @@ impl<'e> Environment<'e> {
             budget: (self.run().fuel + i64::from(SLACK)).unsigned_abs(),
             tail_calls: self.run().tail_calls,
         };
-        let resumed = self.jit().interpreter.resume(self.machine(), suspended);
+        let (jit, machine) = (self.jit(), self.machine());
+        // Nothing unwinds through code: a mock's panic waits until code has been left.
+        let resumed = match catch_unwind(AssertUnwindSafe(|| jit.interpreter.resume(machine, suspended))) {
+            Ok(resumed) => resumed,
+            Err(panic) => {
+                self.run().special = Some(Special::Panic(panic));
+                return;
+            }
+        };
         self.cells().fuel = self.run().fuel - i64::try_from(resumed.used).unwrap_or(self.run().fuel);
         self.run().tail_calls = resumed.tail_calls;
         self.run().deepest = self.run().deepest.max(resumed.deepest);
@@ -373,17 +381,25 @@ impl Environment<'_> {
         self.cells().registers[10] = top;
         self.cells().loops = MAY_GOTO_LOOPS.into();
         self.cells().lowest = self.cells().lowest.min(top);
-        self.jit().after_mock(self.machine());
+        let machine = self.machine();
+        self.jit().after_helper(machine);
+        self.jit().after_mock(machine);
         let result = self.run_callback(program, index);
-        self.machine().memory.view().pop_frame(caller + 1);
+        // What did not return has left its own frames open.
+        let deepest = if matches!(result, Ok(Ok(_))) { caller + 1 } else { depth(self.cells().lowest) };
+        for frame in caller + 1..=deepest {
+            self.machine().memory.view().pop_frame(frame);
+        }
         self.run().segments.pop();
         self.run().machine = outer;
         (self.cells().registers, self.cells().site, self.cells().caller_stack, self.cells().loops, self.run().floor) =
             saved;
-        result
+        // Whoever called may catch it, and go on.
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn run_callback(&mut self, program: ProgramId, index: usize) -> Result<u64, Stop> {
+    /// What a function that is called back came to; a panic, if it comes to one.
+    fn run_callback(&mut self, program: ProgramId, index: usize) -> Result<Result<u64, Stop>, Box<dyn Any + Send>> {
         let jit = self.jit();
         // The code that called the helper, whichever variant it is.
         let caller = self.return_address().and_then(|address| jit.locate(address));
@@ -393,20 +409,20 @@ impl Environment<'_> {
                 // SAFETY: the entry is one of this engine's code, and the cells describe this run.
                 let left = unsafe { jit.glue.enter(self.cells, entry) };
                 if !left {
-                    return Ok(self.cells().registers[0]);
+                    return Ok(Ok(self.cells().registers[0]));
                 }
             }
             // Not an instruction that the program says it calls: the interpreter takes it from there.
             None => self.hand_over(program, index, 0),
         }
         if let Some(Special::Panic(panic)) = self.run().special.take() {
-            resume_unwind(panic);
+            return Err(panic);
         }
-        match self.run().finished.take() {
+        Ok(match self.run().finished.take() {
             Some(Ok(value)) => Ok(value),
             Some(Err(trap)) => Err(Stop::Ended(trap)),
             None => Ok(0),
-        }
+        })
     }
 }
 
@@ -466,14 +482,12 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
         Err(Stop::Errno(errno)) => (errno.ret(), None),
         Err(stop @ (Stop::Trap(_) | Stop::TailCall(_) | Stop::Ended(_))) => (0, Some(Box::new(stop))),
     };
-    // A mock may panic; the machine is not used again before it is reset.
-    let special = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok((value, None)) => {
-            let machine = environment.machine();
-            environment.jit().after_helper(machine);
-            environment.jit().after_mock(machine);
-            return Pair { value, special: 0 };
-        }
+    let result = catch_unwind(AssertUnwindSafe(call));
+    let machine = environment.machine();
+    environment.jit().after_helper(machine);
+    environment.jit().after_mock(machine);
+    let special = match result {
+        Ok((value, None)) => return Pair { value, special: 0 },
         Ok((_, Some(stop))) => Special::Stop(*stop),
         Err(panic) => Special::Panic(panic),
     };

@@ -1,5 +1,6 @@
 //! The driver of one run: calls the hot loop, and does what makes it return.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::Interpreter;
@@ -303,13 +304,14 @@ impl Caller for Run<'_, '_> {
         self.regs[1..6].copy_from_slice(&args);
         self.regs[10] = top;
 
-        let result = self.run(machine);
+        // A mock may catch what another one's panic ends, and go on.
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(machine)));
 
         self.unwind(machine, depth);
         self.state.pc = pc;
         self.regs = regs;
         (self.state.floor, self.state.loops) = (floor, loops);
         self.state.program = program;
-        result.map_err(Stop::Ended)
+        result.unwrap_or_else(|panic| resume_unwind(panic)).map_err(Stop::Ended)
     }
 }

@@ -261,7 +261,8 @@ impl Machine {
     }
 
     /// A number that no other loading of an object has in this process, never 0: what an engine compares before it uses
-    /// what it remembers of programs, maps and addresses. [`Machine::reload`] changes it, [`Machine::reset`] does not.
+    /// what it remembers of programs, maps and addresses. [`Machine::reload`] and [`Machine::keep_calls`] change it,
+    /// [`Machine::reset`] does not.
     pub fn load_id(&self) -> u64 {
         self.load_id
     }
