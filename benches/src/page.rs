@@ -84,8 +84,17 @@ fn targets(measured: Measured<'_>) -> String {
         let unit = target.unit;
         vec![target.what.to_owned(), format!("{most} {unit}"), format!("{} {unit}", number(value)), met.to_owned()]
     };
+    let missed =
+        |target: &&crate::targets::Target| (target.measured)(measured).is_some_and(|value| value > target.most);
+    let tried = |target: &crate::targets::Target| match target.tried {
+        "" => String::new(),
+        tried => format!("- *{}*: {tried}\n", target.what),
+    };
+    let tried: String = TARGETS.iter().filter(missed).map(tried).collect();
+    let tried =
+        if tried.is_empty() { tried } else { format!("\nWhat was tried for those that are not met:\n\n{tried}") };
     format!(
-        "## Targets\n\n{}\nOne more is no figure of this page: that lookups in arrays are inlined, which `softbpf disasm --jited` shows.\n",
+        "## Targets\n\n{}{tried}\nOne more is no figure of this page: that lookups in arrays are inlined, which `softbpf disasm --jited` shows.\n",
         table(&["", "at most", "measured", ""], TARGETS.iter().map(row))
     )
 }

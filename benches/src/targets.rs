@@ -18,13 +18,26 @@ pub(crate) struct Target {
     pub(crate) most: f64,
     pub(crate) unit: &'static str,
     pub(crate) measured: fn(Measured<'_>) -> Option<f64>,
+    /// What was done to reach it, and what is in the way; said where it is not met.
+    pub(crate) tried: &'static str,
+}
+
+impl Target {
+    const fn tried(self, tried: &'static str) -> Target {
+        Target { tried, ..self }
+    }
 }
 
 /// Columns: what, the most that it should be, unit, where it is measured.
 pub(crate) const TARGETS: &[Target] = &[
     target("interpreter: an instruction, geometric mean", 0.65, "ns", |all| {
         summaries(all.runs).into_iter().find(|row| row.name == "interpreter").map(|row| row.per_instruction)
-    }),
+    })
+    .tried(
+        "The figure is that of a machine on which solana-sbpf's interpreter takes 2.0 ns an instruction: where that takes \
+         longer, so may this. A function an operation, each ending in the call of the next, rows of two and three \
+         operations made one: 1.46 ns before.",
+    ),
     target("interpreter: time over the fastest other interpreter's, geometric mean", 0.33, "x", |all| {
         Some(summaries(all.runs).into_iter().find(|row| row.name == "interpreter")?.x_peer.0?.0)
     }),
@@ -33,16 +46,33 @@ pub(crate) const TARGETS: &[Target] = &[
         1.45,
         "x",
         |all| Some(x_native(all, "jit")?.0),
+    )
+    .tried(
+        "Rows of instructions made one, fuel looked at where a path could become long only, heads of loops aligned to 64 \
+         bytes: 1.53 before. What is left are checks of accesses at offsets that no analysis knows, three machine instructions each; one \
+         check for several accesses of a block through the same register would save some.",
     ),
     target("the same, the worst program", 2.3, "x", |all| Some(x_native(all, "jit")?.1)),
     target("JIT, the programs in which every access is proved: time over native C, geometric mean", 1.25, "x", proved),
     target("compiling 4,096 instructions: an instruction", 15.0, "ns", |all| {
         Some(all.compilation("long")?.rate("jit")?.ns)
-    }),
+    })
+    .tried(
+        "No labels of an assembler's, encoders of our own for common instructions, targets of jumps looked up once, one walk \
+         of the analysis, mappings used again: 70 ns before. A quarter is the analysis; the rest is spread thin over emitting.",
+    ),
     target("code: an instruction, geometric mean", 10.0, "bytes", |all| compile::mean(all.compilations, "jit")?.bytes),
     target("compiling a program that does nothing", 10_000.0, "ns", |all| all.compilation("empty")?.ns("jit")),
-    target("a run of a program that does nothing: interpreter", 6.0, "ns", |all| all.ns("empty", "interpreter")),
-    target("a run of a program that does nothing: JIT", 3.0, "ns", |all| all.ns("empty", "jit")),
+    target("a run of a program that does nothing: interpreter", 6.0, "ns", |all| all.ns("empty", "interpreter"))
+        .tried(
+            "Nothing is copied or cleared that the program cannot touch, what a run leaves behind is looked for where there may be any: \
+             33 ns before. What is left: the call of an engine that is known when it runs only, its state, the way in and out.",
+        ),
+    target("a run of a program that does nothing: JIT", 3.0, "ns", |all| all.ns("empty", "jit"))
+        .tried(
+            "A run like the last one begins without looking at anything again, registers are cleared and not loaded: 29 ns before. A \
+             native call of nothing takes 3.5 ns in the same harness.",
+        ),
     target("calling a helper from the JIT: time over a native indirect call", 1.3, "x", |all| {
         all.run("helper_calls")?.of("jit")?.x_native
     }),
@@ -57,7 +87,7 @@ const fn target(
     unit: &'static str,
     measured: fn(Measured<'_>) -> Option<f64>,
 ) -> Target {
-    Target { what, most, unit, measured }
+    Target { what, most, unit, measured, tried: "" }
 }
 
 impl Measured<'_> {

@@ -48,6 +48,16 @@ pub enum Width {
     W64,
 }
 
+impl Width {
+    /// 32 or 64.
+    pub fn bits(self) -> u8 {
+        match self {
+            Width::W32 => 32,
+            Width::W64 => 64,
+        }
+    }
+}
+
 /// Second operand of arithmetic, comparisons and stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operand {

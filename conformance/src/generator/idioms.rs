@@ -10,10 +10,7 @@ use super::values;
 pub(super) fn idiom(u: &mut Unstructured<'_>, registers: [Reg; 3]) -> Result<Vec<Insn>> {
     let [dst, src, other] = registers;
     let width = if u.ratio(1, 4)? { Width::W32 } else { Width::W64 };
-    let bits = match width {
-        Width::W32 => 32,
-        Width::W64 => 64,
-    };
+    let bits = i32::from(width.bits());
     let row = Row { width };
     let mut insns = match u.int_in_range(0..=7)? {
         0 => vec![row.mov(dst, src), row.on(AluOp::Add, dst, values::imm(u)?)],

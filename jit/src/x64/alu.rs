@@ -6,7 +6,7 @@ use softbpf::insn::{AluOp, ByteOrder, Operand, Reg, Size, SwapWidth, Width};
 use super::Options;
 use super::asm::{Assembler, x64};
 use super::encode::{self, group};
-use super::registers::{Host, RAX, RCX, RDX, host};
+use super::registers::{Host, RAX, RCX, RDX, SCRATCH, host};
 use crate::fault::{Fault, Planted};
 
 /// The code of one arithmetic instruction.
@@ -99,12 +99,8 @@ fn shift_by_constant(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, am
         | AluOp::Xor
         | AluOp::Mov => group::SAR,
     };
-    let mask = match width {
-        Width::W64 => 63,
-        Width::W32 => 31,
-    };
     // A shift by 0 still clears the high half: only its flags are left alone.
-    encode::shift(asm, width, group, dst, amount as u8 & mask);
+    encode::shift(asm, width, group, dst, amount as u8 & (width.bits() - 1));
 }
 
 fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
@@ -120,14 +116,13 @@ fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: H
 
 /// Without BMI2 the amount must be in `cl`.
 fn shift(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
-    const R11: Host = 11;
     match (dst, amount) {
         (RCX, _) => {
             x64!(asm; mov r11, rcx);
             if amount != RCX {
                 x64!(asm; mov rcx, Rq(amount));
             }
-            shift_by_cl(asm, op, width, R11);
+            shift_by_cl(asm, op, width, SCRATCH);
             x64!(asm; mov rcx, r11);
         }
         (_, RCX) => shift_by_cl(asm, op, width, dst),
@@ -159,7 +154,7 @@ fn divide(asm: &mut Assembler, planted: Planted, quotient: bool, signed: bool, w
     match src {
         Operand::Imm(0) => return divide_by_zero(asm, planted, quotient, width, dst),
         Operand::Imm(-1) if signed => return divide_by_minus_one(asm, planted, quotient, width, dst),
-        Operand::Imm(imm) => load_imm(asm, 11, imm.into()),
+        Operand::Imm(imm) => load_imm(asm, SCRATCH, imm.into()),
         Operand::Reg(src) => {
             match width {
                 Width::W64 => x64!(asm; mov r11, Rq(host(src)); test r11, r11),

@@ -78,12 +78,8 @@ pub(super) fn find(first: &Insn, insns: &[Insn], options: Options) -> Option<(Id
 }
 
 fn amount(operand: Operand, width: Width) -> Option<u8> {
-    let bits = match width {
-        Width::W32 => 32,
-        Width::W64 => 64,
-    };
     match operand {
-        Operand::Imm(imm) => u8::try_from(imm).ok().filter(|imm| (1..bits).contains(imm)),
+        Operand::Imm(imm) => u8::try_from(imm).ok().filter(|imm| (1..width.bits()).contains(imm)),
         Operand::Reg(_) => None,
     }
 }
@@ -93,10 +89,7 @@ fn rotation(row: &[Alu], dead: impl Fn(Reg, usize) -> bool) -> Option<(Idiom, us
     let [copy, shift, rest @ ..] = row else { return None };
     let (AluOp::Mov, Operand::Reg(src)) = (copy.op, copy.src) else { return None };
     let (width, temporary) = (copy.width, copy.dst);
-    let bits = match width {
-        Width::W32 => 32,
-        Width::W64 => 64,
-    };
+    let bits = width.bits();
     let one = amount(shift.src, width)?;
     let left = shift.op == AluOp::Lsh;
     let opposite = |alu: &Alu, dst: Reg| {
@@ -294,10 +287,7 @@ fn rotate(
     left: u8,
     rest: Option<(Reg, bool)>,
 ) {
-    let bits = match width {
-        Width::W32 => 32,
-        Width::W64 => 64,
-    };
+    let bits = width.bits();
     if let Some((temporary, is_left)) = rest {
         encode::mov(asm, width, host(temporary), host(src));
         let (group, amount) = if is_left { (group::SHL, left) } else { (group::SHR, bits - left) };
