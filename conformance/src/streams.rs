@@ -1,8 +1,12 @@
 //! Random instruction streams: hostile, not sensible.
 //!
-//! Three kinds by seed: instructions of every shape with random operands, the same with bytes flipped, and raw
-//! bytes. They are for finding panics, hangs and disagreements, so nothing here tries to make them run long or end.
+//! Four kinds by seed: instructions of every shape with random operands, the same with bits flipped, programs that
+//! compilers made, damaged, and raw bytes. They are for finding panics, hangs and disagreements, so nothing here tries to
+//! make them run long or end.
 
+use std::sync::LazyLock;
+
+use softbpf::Object;
 use softbpf::codec::{Code, SLOT_BYTES};
 use softbpf::insn::{
     AluOp, AtomicOp, ByteOrder, Callee, Condition, Imm64, Insn, Operand, PacketOffset, Reg, Size, SwapWidth, Width,
@@ -14,6 +18,25 @@ use crate::rng::Rng;
 const EDGES: [i32; 16] =
     [0, 1, -1, 2, 7, 8, 31, 32, 63, 64, 127, -128, i16::MAX as i32, i16::MIN as i32, i32::MAX, i32::MIN];
 
+/// Objects whose programs are damaged.
+const OBJECTS: [&[u8]; 5] = [
+    include_bytes!("../objects/callbacks.bpf.o"),
+    include_bytes!("../objects/readlinkat.bpf.o"),
+    include_bytes!("../objects/tailcall.bpf.o"),
+    include_bytes!("../objects/tracex4_kern.o"),
+    include_bytes!("../objects/xdp_count.bpf.o"),
+];
+
+/// Their programs, as bytes.
+static REAL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let programs = |bytes: &&[u8]| {
+        let Ok(object) = Object::parse(bytes) else { return Vec::new() };
+        let names: Vec<_> = object.programs().map(|info| info.name.clone()).collect();
+        names.iter().filter_map(|name| object.program(name).ok()?.code().encode().ok()).collect()
+    };
+    OBJECTS.iter().flat_map(programs).collect()
+});
+
 /// The bytes of stream number `seed`, at most `max_slots` instructions.
 pub fn stream(seed: u64, max_slots: usize) -> Vec<u8> {
     let mut rng = Rng::new(seed);
@@ -21,18 +44,51 @@ pub fn stream(seed: u64, max_slots: usize) -> Vec<u8> {
     if rng.one_in(16) {
         return (0..len * SLOT_BYTES).map(|_| rng.next_u64() as u8).collect();
     }
+    if rng.one_in(8)
+        && let Some(bytes) = REAL.get(rng.below(REAL.len()))
+        && bytes.len() <= max_slots * SLOT_BYTES
+    {
+        let mut bytes = bytes.clone();
+        damage(&mut rng, &mut bytes);
+        return bytes;
+    }
     let mut insns: Vec<Insn> = (0..len).map(|_| insn(&mut rng, len)).collect();
     insns.push(Insn::Exit);
     let mut bytes = Code::from(insns).encode().unwrap_or_default();
     if rng.one_in(4) {
-        for _ in 0..=rng.below(3) {
-            let (at, bit) = (rng.below(bytes.len()), rng.below(8));
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << bit;
+        flip(&mut rng, &mut bytes);
+    }
+    bytes
+}
+
+/// Flips some bits.
+fn flip(rng: &mut Rng, bytes: &mut [u8]) {
+    for _ in 0..=rng.below(3) {
+        let (at, bit) = (rng.below(bytes.len()), rng.below(8));
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << bit;
+        }
+    }
+}
+
+/// Flips bits, or moves, doubles or replaces whole slots.
+fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..=rng.below(3) {
+        let slots = bytes.len() / SLOT_BYTES;
+        let slot = |rng: &mut Rng| SLOT_BYTES * rng.below(slots);
+        let (from, to) = (slot(rng), slot(rng));
+        let moved: Vec<u8> = bytes[from..from + SLOT_BYTES].to_vec();
+        match rng.below(5) {
+            0 => flip(rng, bytes),
+            1 => bytes[to..to + SLOT_BYTES].copy_from_slice(&moved),
+            2 => drop(bytes.splice(to..to, moved)),
+            3 if slots > 1 => drop(bytes.drain(from..from + SLOT_BYTES)),
+            _ => {
+                let insn = Code::from(vec![insn(rng, slots)]).encode().unwrap_or_default();
+                drop(bytes.splice(to..to + SLOT_BYTES, insn));
             }
         }
     }
-    bytes
 }
 
 /// One encodable instruction of a program of about `len`.
@@ -116,5 +172,24 @@ fn callee(rng: &mut Rng, len: usize) -> Callee {
         2 => Callee::Kfunc { btf_id: rng.pick(&EDGES), module: 0 },
         3 => Callee::Helper(rng.pick(&EDGES)),
         _ => Callee::Helper(1 + rng.below(211) as i32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_programs_are_damaged_and_often_still_programs() {
+        let whole = |bytes: &&Vec<u8>| crate::hostile::object(bytes).is_some();
+        assert_eq!(REAL.iter().filter(whole).count(), REAL.len());
+        let damaged = |seed: &u64| {
+            let mut rng = Rng::new(*seed);
+            let mut bytes = REAL[rng.below(REAL.len())].clone();
+            let before = bytes.clone();
+            damage(&mut rng, &mut bytes);
+            bytes != before && crate::hostile::object(&bytes).is_some()
+        };
+        assert!((0..1000).filter(damaged).count() > 200);
     }
 }
