@@ -20,9 +20,9 @@ use softbpf_conformance::fuzz::guided::{
     Ask, Campaign, Data, Element, Event, Expectation, Far, Finding, Input as FuzzInput, Key, Options, Stats, Target,
 };
 
-use super::render;
 use super::saved::Saved;
 use super::test::{Subject, rust_test};
+use super::{files, render};
 use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs};
 use crate::error::CliError;
 use crate::input::{self, Input};
@@ -208,13 +208,9 @@ impl<'a> Fuzzed<'a> {
 
     /// Writes a finding to its files.
     fn file(&self, finding: &Finding) -> Result<Filed, CliError> {
-        let folder = &self.args.campaign.out;
-        std::fs::create_dir_all(folder).map_err(|source| CliError::Write { path: folder.clone(), source })?;
-        let name = name(finding, &self.program.name);
-        let (file, test) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.rs")));
         let mut about = self.about();
         about.insert("finding".to_owned(), render::finding(finding));
-        write(&file, &Saved::new(&finding.input, &self.target).text(about))?;
+        let saved = Saved::new(&finding.input, &self.target).text(about);
         let subject = Subject {
             input: &self.input,
             program: &self.program,
@@ -222,7 +218,12 @@ impl<'a> Fuzzed<'a> {
             target: &self.target,
             expected: self.args.campaign.expect.as_deref(),
         };
-        write(&test, &rust_test(finding, &subject))?;
+        let contents = |name: &str| {
+            let test = rust_test(finding, &subject, &files::function(name));
+            [("json", saved.clone().into_bytes()), ("rs", test.into_bytes())]
+        };
+        let name = name(finding, &self.program.name);
+        let (_, [file, test]) = files::write(&self.args.campaign.out, &name, contents)?;
         Ok(Filed { finding: finding.clone(), file, test })
     }
 
@@ -284,17 +285,15 @@ fn kind(data: &Data) -> &'static str {
 }
 
 /// The name of a finding, which is that of its files: `parse-read-out-of-bounds-129`.
-pub(super) fn name(finding: &Finding, program: &str) -> String {
-    let name = match &finding.key {
-        Key::Trap { program, kind, slot } => format!("{program}-{kind}-{slot}"),
+fn name(finding: &Finding, program: &str) -> String {
+    match &finding.key {
+        Key::Trap { program, kind, slot } => format!("{}-{kind}-{slot}", files::safe(program)),
         Key::Endless { program, function: Some(function) } if function != program => {
-            format!("{program}-endless-{function}")
+            format!("{}-endless-{}", files::safe(program), files::safe(function))
         }
-        Key::Endless { program, .. } => format!("{program}-endless"),
-        Key::Unexpected { value } => format!("{program}-unexpected-{value}"),
-    };
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' };
-    name.trim_start_matches('.').chars().map(allowed).collect()
+        Key::Endless { program, .. } => format!("{}-endless", files::safe(program)),
+        Key::Unexpected { value } => format!("{}-unexpected-{value}", files::safe(program)),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CliError> {

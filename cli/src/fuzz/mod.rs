@@ -2,9 +2,10 @@
 //! disagree about.
 //!
 //! How inputs are made and judged: [`softbpf_conformance::fuzz`]. Here are what the command line says of a campaign
-//! ([`guided`]), the files that inputs are kept in ([`saved`]), the Rust tests that findings become ([`test`]), and what is
-//! shown ([`render`]).
+//! ([`guided`]), the files that inputs are kept in ([`saved`]), the Rust tests that findings become ([`test`]), how
+//! their files are named ([`files`]), and what is shown ([`render`]).
 
+mod files;
 mod guided;
 mod isa;
 mod render;

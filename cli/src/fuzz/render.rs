@@ -39,21 +39,29 @@ pub(super) fn found(
     }
     writeln!(out, "found     after {}; made small: {}", plural(finding.executions, "input"), size(finding))?;
     writeln!(out, "replay    {}", replay(file, program, args))?;
-    writeln!(out, "as test   {}\n", test.display())
+    writeln!(out, "as test   {}\n", clean(&test.display().to_string()))
 }
 
 /// The command that runs a finding again.
 fn replay(file: &Path, program: &ProgramInfo, args: &FuzzProgramArgs) -> String {
-    let object = clean(&args.program.object.display().to_string());
-    let mut command = format!("softbpf run {object} {} --input {}", clean(&program.name), file.display());
+    let path = |path: &Path| word(&path.display().to_string());
+    let (object, program) = (path(&args.program.object), word(&program.name));
+    let mut command = format!("softbpf run {object} {program} --input {}", path(file));
     if let Some(program_type) = &args.program.program_type {
         command += &format!(" --type {program_type}");
     }
     for created in &args.setup.created {
         let MapSpec { name, map_type, key_size, value_size, max_entries, .. } = &created.0;
-        command += &format!(" --create {}={map_type}:{key_size}:{value_size}:{max_entries}", clean(name));
+        command += " --create ";
+        command += &word(&format!("{name}={map_type}:{key_size}:{value_size}:{max_entries}"));
     }
     command
+}
+
+/// A word of a shell's command line, in quotes where it needs them.
+fn word(text: &str) -> String {
+    let (text, is_plain) = (clean(text), |c: char| c.is_alphanumeric() || "_-./,:=+@%".contains(c));
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// What an input consists of.
@@ -93,7 +101,7 @@ pub(super) fn summary(summary: &Summary, program: &ProgramInfo, lines: bool, out
     Ok(())
 }
 
-/// A finding without its input.
+/// A finding without its input, and without what another run that comes to it may say otherwise.
 pub(super) fn finding(finding: &Finding) -> Json {
     let (kind, slot) = match &finding.key {
         Key::Trap { kind, slot, .. } => (*kind, Some(*slot)),
@@ -110,7 +118,6 @@ pub(super) fn finding(finding: &Finding) -> Json {
         "message": trap.map(|trap| render::sentence(&trap.kind, trap.insn.as_ref())),
         "line": line.map(|line| json!({ "file": line.file, "line": line.line, "column": line.column, "text": line.text })),
         "return": finding.outcome.ret.as_ref().ok(),
-        "executions": finding.executions,
     })
 }
 
@@ -120,6 +127,7 @@ pub(super) fn document(summary: &Summary, filed: &[Filed], program: &ProgramInfo
     let lines = summary.lines_never_run.iter();
     let with_files = |filed: &Filed| {
         let mut document = finding(&filed.finding);
+        document["executions"] = filed.finding.executions.into();
         document["input"] = filed.file.display().to_string().into();
         document["test"] = filed.test.display().to_string().into();
         document

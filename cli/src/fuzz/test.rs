@@ -9,8 +9,8 @@ use softbpf::program::ProgramInfo;
 use softbpf::{Trap, World};
 use softbpf_conformance::fuzz::guided::{Data, Element, Finding, Target};
 
-use super::guided::name;
 use crate::input::{Format, Input};
+use crate::render::clean;
 
 /// Bytes on a line.
 const COLUMNS: usize = 16;
@@ -26,14 +26,12 @@ pub(super) struct Subject<'s> {
     pub(super) expected: Option<&'s str>,
 }
 
-/// The text of a file with the test.
-pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>) -> String {
+/// The text of a file with the test, a function of this name.
+pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>, function: &str) -> String {
     let mut text = String::new();
     let target = subject.target;
-    let function: String =
-        name(finding, &subject.program.name).chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let _ =
-        writeln!(text, "/// Found by `softbpf fuzz` in program {} of {}.", subject.program.name, subject.input.file);
+    let (program, file) = (clean(&subject.program.name), clean(&subject.input.file));
+    let _ = writeln!(text, "/// Found by `softbpf fuzz` in program {program} of {file}.");
     text.push_str("#[test]\n");
     let _ = writeln!(text, "fn {function}() -> Result<(), Box<dyn std::error::Error>> {{");
     let mut line = |line: String| {
@@ -61,7 +59,7 @@ pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>) -> String {
     data(&finding.input.data, &subject.program.name, &mut line);
     match &finding.outcome.ret {
         Ok(value) => {
-            line(format!("// Expected: {}", subject.expected.unwrap_or_default()));
+            line(format!("// Expected: {}", clean(subject.expected.unwrap_or_default())));
             line(format!("assert_eq!(outcome.ret, Ok({value}));"));
         }
         Err(trap) => trapped(trap, &mut line),
@@ -169,7 +167,7 @@ fn data(data: &Data, program: &str, line: &mut dyn FnMut(String)) {
 
 fn trapped(trap: &Trap, line: &mut dyn FnMut(String)) {
     if let Some(source) = &trap.line {
-        line(format!("// {source}: {}", crate::render::clean(source.text.trim())));
+        line(clean(&format!("// {source}: {}", source.text.trim())));
     }
     line("let trap = outcome.trap().ok_or(\"the program returned\")?;".to_owned());
     line(format!("assert_eq!(trap.kind.to_string(), {});", literal(&trap.kind.to_string())));

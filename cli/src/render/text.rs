@@ -37,6 +37,8 @@ pub(crate) mod style {
 pub(crate) fn clean(text: &str) -> String {
     let visible = |found: char| match found {
         '\t' => ' ',
+        // What turns text around hides what it says, and rustc refuses it in comments.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         found if found.is_control() => '\u{fffd}',
         found => found,
     };

@@ -104,6 +104,59 @@ fn a_missing_bounds_check_is_found_and_replayed() {
     assert!(text.contains("returned      2 (0x2), XDP_PASS"), "{text}");
 }
 
+/// A copy of an object in which the program `parse_missing_check` has another name of the same length.
+fn renamed(name: &[u8; 19], file: &Path) {
+    const OLD: &[u8; 19] = b"parse_missing_check";
+    let mut bytes = std::fs::read("../conformance/objects/xdp_parse_bug.bpf.o").expect("the fixture");
+    for at in 0..bytes.len() - OLD.len() {
+        if bytes[at..].starts_with(OLD) {
+            bytes[at..at + OLD.len()].copy_from_slice(name);
+        }
+    }
+    std::fs::write(file, bytes).expect("it can be written");
+}
+
+/// Where names of files may have line breaks.
+#[cfg(unix)]
+#[test]
+fn hostile_names_stay_names() {
+    let folder = empty("fuzz-names");
+    let file = folder.join("it's odd\n.o");
+    renamed(b"0a\n$();missing_chec", &file);
+    let text = fuzz(&[file.to_str().expect("text"), "0a\n$();missing_chec"], &folder.join("out"));
+    let name = "_0a_____missing_chec-read-out-of-bounds-129";
+    assert!(text.contains(&format!("{name}.rs\n")), "{text}");
+    assert!(text.contains("it'\\''s odd\u{fffd}.o' '0a\u{fffd}$();missing_chec' --input "), "{text}");
+    let test = std::fs::read_to_string(folder.join(format!("out/{name}.rs"))).expect("the test");
+    let lines: Vec<&str> = test.lines().take(3).collect();
+    assert!(lines[0].starts_with("/// Found by `softbpf fuzz` in program 0a\u{fffd}$();missing_chec of "), "{test}");
+    assert!(lines[0].ends_with("it's odd\u{fffd}.o."), "{test}");
+    let function = format!("fn {}() -> Result<(), Box<dyn std::error::Error>> {{", name.replace('-', "_"));
+    assert_eq!(lines[1..], ["#[test]", &function]);
+}
+
+#[test]
+fn findings_of_other_objects_stay() {
+    let folder = empty("fuzz-others");
+    let (dollar, underscore) = (folder.join("dollar.o"), folder.join("underscore.o"));
+    renamed(b"parse$missing_check", &dollar);
+    renamed(b"parse_missing_check", &underscore);
+    let found = |file: &Path, program: &str| {
+        let text = fuzz(&[file.to_str().expect("text"), program], &folder.join("out"));
+        let test = text.lines().find_map(|line| line.strip_prefix("as test   ")).expect("a finding").to_owned();
+        test.rsplit('/').next().expect("a name").to_owned()
+    };
+    let first = "parse_missing_check-read-out-of-bounds-129.rs";
+    assert_eq!(found(&dollar, "parse$missing_check"), first);
+    assert_eq!(found(&underscore, "parse_missing_check"), "parse_missing_check-read-out-of-bounds-129_2.rs");
+    // The same again is no other.
+    assert_eq!(found(&dollar, "parse$missing_check"), first);
+    assert_eq!(std::fs::read_dir(folder.join("out")).expect("a folder").count(), 4);
+    let second = folder.join("out/parse_missing_check-read-out-of-bounds-129_2.rs");
+    let test = std::fs::read_to_string(second).expect("the test");
+    assert!(test.contains("fn parse_missing_check_read_out_of_bounds_129_2()"), "{test}");
+}
+
 #[test]
 fn maps_and_world_are_replayed() {
     let folder = empty("fuzz-state");

@@ -91,7 +91,7 @@ impl Finding {
         let Program::Bytes { bytecode, memory } = &self.program else { return None };
         let mut text = format!("# Program {} of softbpf fuzz isa.\n", self.seed);
         for (who, what) in &self.says {
-            let _ = writeln!(text, "# {who}: {}", what.replace(['\n', '\r'], " "));
+            let _ = writeln!(text, "# {}", format!("{who}: {what}").replace(char::is_control, " "));
         }
         let _ = writeln!(text, "== {}", self.key);
         for line in lines(bytecode) {
@@ -105,12 +105,11 @@ impl Finding {
         Some(text)
     }
 
-    /// A test that holds every engine to it.
-    pub fn rust_test(&self) -> String {
-        let name = self.name();
+    /// A test that holds every engine to it, a function of this name: [`Finding::name`], or that with a number.
+    pub fn rust_test(&self, name: &str) -> String {
         match (&self.program, self.vector()) {
-            (Program::Scenario(scenario), _) => scenario_test(&name, self.seed, scenario),
-            (Program::Bytes { .. }, vector) => vector_test(&name, &vector.unwrap_or_default()),
+            (Program::Scenario(scenario), _) => scenario_test(name, self.seed, scenario),
+            (Program::Bytes { .. }, vector) => vector_test(name, &vector.unwrap_or_default()),
         }
     }
 }
@@ -160,9 +159,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn vector_test(name: &str, vector: &str) -> String {
+    // What a plugin says stands in comments of the vector, and may be anything.
+    let is_plain = vector.is_ascii() && !vector.contains("\"#");
+    let vector = if is_plain { format!("r#\"{vector}\"#") } else { format!("{vector:?}") };
     format!(
         "#[test]\nfn {name}() {{\n    use softbpf_conformance::subject::{{EngineSubject, Subject as _}};\n    \
-         use softbpf_conformance::verdict::{{Verdict, judge}};\n\n    let text = r#\"{vector}\"#;\n    \
+         use softbpf_conformance::verdict::{{Verdict, judge}};\n\n    let text = {vector};\n    \
          for case in softbpf_conformance::vectors::parse(\"{name}.vec\", text).unwrap() {{\n        \
          for engine in softbpf_conformance::engines() {{\n            \
          let answer = EngineSubject::new(engine).run(&case);\n            \
@@ -201,4 +203,16 @@ fn scenario_test(name: &str, seed: u64, scenario: &Scenario) -> String {
         slots.iter().collect::<Vec<_>>()
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::vector_test;
+
+    #[test]
+    fn a_plugin_cannot_end_the_text_of_a_test() {
+        assert!(vector_test("plain", "# it: 1").contains("let text = r#\"# it: 1\"#;\n"));
+        assert!(vector_test("odd", "# it: \"#; loop {}").contains(r##"let text = "# it: \"#; loop {}";"##));
+        assert!(vector_test("turned", "# it: \u{202e}").contains(r##"let text = "# it: \u{202e}";"##));
+    }
 }
