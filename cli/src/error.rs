@@ -28,6 +28,8 @@ pub(crate) enum CliError {
     Write { path: PathBuf, source: io::Error },
     #[error("{file}: {source}")]
     Read { file: String, source: io::Error },
+    #[error("fuzz takes no object from standard input: what it finds is replayed from the object's file")]
+    FuzzedStandardInput,
     #[error("{file} has more than {limit} bytes")]
     TooLarge { file: String, limit: u64 },
     #[error("{file}: not an ELF file; name assembly text .s, .asm or .txt and raw bytecode .bin")]

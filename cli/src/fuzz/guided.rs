@@ -96,6 +96,9 @@ pub(crate) fn command(args: &FuzzProgramArgs, output: &mut Output) -> Result<Sta
 
 impl<'a> Fuzzed<'a> {
     fn new(args: &'a FuzzProgramArgs) -> Result<Fuzzed<'a>, CliError> {
+        if args.program.object == Path::new("-") {
+            return Err(CliError::FuzzedStandardInput);
+        }
         let (input, program) = run::load(&args.program, &args.setup)?;
         let mut vm = run::machine(&input, &args.setup, Box::new(Interpreter::new()), false)?;
         let linked = input.object.program(&program.name)?;

@@ -338,6 +338,14 @@ fn what_cannot_be_fuzzed_is_refused() {
     "#]],
     );
     check(
+        &["fuzz", "-"],
+        expect![[r#"
+        --- standard error
+        error: fuzz takes no object from standard input: what it finds is replayed from the object's file
+        --- status 2
+    "#]],
+    );
+    check(
         &["fuzz", "no-such-file.o"],
         expect![[r#"
         --- standard error
