@@ -296,6 +296,7 @@ fn name(finding: &Finding, program: &str) -> String {
         }
         Key::Endless { program, .. } => format!("{}-endless", files::safe(program)),
         Key::Unexpected { value } => format!("{}-unexpected-{value}", files::safe(program)),
+        Key::Panic { .. } => format!("{}-panic", files::safe(program)),
     }
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
-use softbpf::Machine;
 use softbpf::map_spec::MapSpec;
 use softbpf::program::ProgramInfo;
+use softbpf::{Machine, Outcome};
 use softbpf_conformance::fuzz::guided::{Data, Finding, Key, Summary};
 
 use super::guided::Filed;
@@ -26,8 +26,8 @@ pub(super) fn found(
 ) -> io::Result<()> {
     let Filed { finding, file, test } = filed;
     let out = &mut output.out;
-    match &finding.outcome.ret {
-        Ok(value) => {
+    match finding.outcome.as_ref().map(|outcome| (&outcome.ret, outcome.context.is_empty())) {
+        Ok((Ok(value), _)) => {
             let meaning =
                 reading(*value, program.program_type).map(|meaning| format!(", {meaning}")).unwrap_or_default();
             let what = format!("{} returned {value} ({value:#x}{meaning})", clean(&program.name));
@@ -35,9 +35,15 @@ pub(super) fn found(
             let expected = args.campaign.expect.as_deref().unwrap_or_default();
             writeln!(out, "  {} expected: {}\n", style::frame("="), clean(expected))?;
         }
-        Err(trap) => render::trap(trap, finding.outcome.context.is_empty(), vm, &input.object, out)?,
+        Ok((Err(trap), no_context)) => render::trap(trap, no_context, vm, &input.object, out)?,
+        Err(message) => {
+            let what = format!("softbpf panicked: {}", clean(message));
+            writeln!(out, "{} {}", style::error("error:"), style::title(what))?;
+            writeln!(out, "  {} a bug of softbpf: please report it with the files below\n", style::frame("="))?;
+        }
     }
-    writeln!(out, "found     after {}; made small: {}", plural(finding.executions, "input"), size(finding))?;
+    let made_small = if finding.outcome.is_ok() { "; made small" } else { "" };
+    writeln!(out, "found     after {}{made_small}: {}", plural(finding.executions, "input"), size(finding))?;
     writeln!(out, "replay    {}", replay(file, program, args))?;
     writeln!(out, "as test   {}\n", clean(&test.display().to_string()))
 }
@@ -107,17 +113,23 @@ pub(super) fn finding(finding: &Finding) -> Json {
         Key::Trap { kind, slot, .. } => (*kind, Some(*slot)),
         Key::Endless { .. } => ("endless", None),
         Key::Unexpected { .. } => ("unexpected", None),
+        Key::Panic { .. } => ("panic", None),
     };
-    let trap = finding.outcome.trap();
+    let outcome = finding.outcome.as_ref().ok();
+    let trap = outcome.and_then(Outcome::trap);
+    let message = match &finding.outcome {
+        Ok(outcome) => outcome.trap().map(|trap| render::sentence(&trap.kind, trap.insn.as_ref())),
+        Err(message) => Some(message.to_string()),
+    };
     let line = trap.and_then(|trap| trap.line.as_ref());
     json!({
         "kind": kind,
         "program": trap.map(|trap| &*trap.program),
         "function": trap.and_then(|trap| trap.function.as_deref()),
         "slot": slot,
-        "message": trap.map(|trap| render::sentence(&trap.kind, trap.insn.as_ref())),
+        "message": message,
         "line": line.map(|line| json!({ "file": line.file, "line": line.line, "column": line.column, "text": line.text })),
-        "return": finding.outcome.ret.as_ref().ok(),
+        "return": outcome.and_then(|outcome| outcome.ret.as_ref().ok()),
     })
 }
 

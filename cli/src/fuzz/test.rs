@@ -56,13 +56,17 @@ pub(super) fn rust_test(finding: &Finding, subject: &Subject<'_>, function: &str
         line(format!("vm.mock({helper}, |_| {value:#x}_u64)?;"));
     }
     finding.input.elements.iter().for_each(|one| element(one, target, &mut line));
+    if let Err(message) = &finding.outcome {
+        line(format!("// softbpf panics here: {}", clean(message)));
+    }
     data(&finding.input.data, &subject.program.name, &mut line);
-    match &finding.outcome.ret {
-        Ok(value) => {
+    match finding.outcome.as_ref().map(|outcome| &outcome.ret) {
+        Ok(Ok(value)) => {
             line(format!("// Expected: {}", clean(subject.expected.unwrap_or_default())));
             line(format!("assert_eq!(outcome.ret, Ok({value}));"));
         }
-        Err(trap) => trapped(trap, &mut line),
+        Ok(Err(trap)) => trapped(trap, &mut line),
+        Err(_) => line("drop(outcome);".to_owned()),
     }
     line("Ok(())".to_owned());
     text.push_str("}\n");

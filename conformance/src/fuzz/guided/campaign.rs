@@ -18,7 +18,7 @@ use softbpf::engine::ProgramId;
 use self::worker::Worker;
 use super::corpus::{Corpus, Entry};
 use super::coverage::{Covered, Graph, Line, Taken};
-use super::execute::Executor;
+use super::execute::{Executor, Failure};
 use super::expect::Expectation;
 use super::finding::{Finding, Key};
 use super::input::Input;
@@ -50,7 +50,7 @@ pub struct Options {
     pub max_len: usize,
     /// Which results are right; without it, all are.
     pub expected: Option<Expectation>,
-    /// Go on behind the first finding.
+    /// Go on behind the first finding, unless softbpf itself has panicked.
     pub keep_going: bool,
     /// Inputs to begin with, before our own.
     pub seeds: Vec<Input>,
@@ -205,7 +205,10 @@ impl Campaign {
         let mut first = Executor::new(&target)?;
         first.prepare(&target.base)?;
         for input in std::iter::once(&target.base).chain(&options.seeds) {
-            first.run(input)?;
+            // A panic is a finding like others, as soon as the campaign runs the input.
+            if let Err(Failure::Refused(error)) = first.run(input) {
+                return Err(error.into());
+            }
         }
         let mutator = Mutator::new(&target, options.max_len)?;
         Ok(Campaign { graph: first.graph().clone(), program: first.program(), mutator, first, target, options })
@@ -286,5 +289,24 @@ impl Campaign {
         let stats = stats(&shared, findings.len());
         let lines_never_run = self.graph.lines_never_run(&self.target.object, self.program, &shared.state().seen);
         Ok(Summary { stats, findings, lines_never_run })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::guided::execute;
+    use crate::fuzz::guided::input::Data;
+
+    #[test]
+    fn a_panic_is_a_finding_that_ends_the_campaign() {
+        let options = Options { runs: Some(10_000), keep_going: true, ..Options::default() };
+        let mut campaign = Campaign::new(execute::tests::target(0), options).expect("it runs");
+        campaign.first.plant_panic();
+        let summary = campaign.run(|_| ControlFlow::Continue(())).expect("it runs");
+        let [found] = &summary.findings[..] else { panic!("{summary:?}") };
+        assert_eq!((&found.key, &found.outcome), (&Key::Panic { message: "planted".into() }, &Err("planted".into())));
+        assert!(matches!(&found.input.data, Data::Bytes(bytes) if bytes[0] == 7), "{found:?}");
+        assert!(summary.stats.executions < 10_000, "{summary:?}");
     }
 }

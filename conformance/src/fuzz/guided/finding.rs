@@ -14,12 +14,12 @@ use super::input::Input;
 pub struct Finding {
     /// What goes wrong, and where.
     pub key: Key,
-    /// The smallest input that shows it.
+    /// The smallest input that shows it; after a panic, the input that was found first.
     pub input: Input,
     /// The input that was found first.
     pub found: Input,
-    /// What a run on [`Finding::input`] comes to.
-    pub outcome: Outcome,
+    /// What a run on [`Finding::input`] comes to, or what softbpf says when it panics.
+    pub outcome: Result<Outcome, Arc<str>>,
     /// How many inputs had been run before it was found, on all threads.
     pub executions: u64,
 }
@@ -47,6 +47,11 @@ pub enum Key {
     Unexpected {
         /// `r0`.
         value: u64,
+    },
+    /// softbpf itself panicked: a bug of ours, not of the program.
+    Panic {
+        /// What it said.
+        message: Arc<str>,
     },
 }
 

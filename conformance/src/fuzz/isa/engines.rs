@@ -3,7 +3,6 @@
 //! A program is loaded and compiled once, and runs on many inputs on a machine that is reset in between.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use softbpf::codec::Code;
@@ -20,6 +19,7 @@ use super::kernel::KernelSide;
 use super::key::{About, Key, Kind, about, culprit};
 use super::{CampaignError, Finding, Limits, Program, Progress, Report};
 use crate::MakeEngine;
+use crate::fuzz::caught;
 use crate::generator::scenario::{Scenario, ScenarioKnobs};
 use crate::generator::{INPUT, Knobs, Sample};
 use crate::hostile;
@@ -330,13 +330,9 @@ impl Engines<'_> {
     }
 }
 
-/// What an engine does, or that it panics, in words: a finding like others. A machine that was cut off can be loaded
-/// again.
+/// What an engine does, or that it panics, in words.
 fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        format!("panicked: {}", text.unwrap_or("without a word"))
-    })
+    caught(run).map_err(|text| format!("panicked: {text}"))
 }
 
 /// What came of a program.

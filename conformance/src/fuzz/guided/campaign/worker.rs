@@ -12,7 +12,7 @@ use super::{News, Options, Shared};
 use crate::fuzz::guided::compared::Watch;
 use crate::fuzz::guided::corpus::{Corpus, Entry};
 use crate::fuzz::guided::coverage::Taken;
-use crate::fuzz::guided::execute::Executor;
+use crate::fuzz::guided::execute::{Executor, Failure};
 use crate::fuzz::guided::finding::{Finding, Key};
 use crate::fuzz::guided::input::Input;
 use crate::fuzz::guided::minimise::minimise;
@@ -163,8 +163,13 @@ impl<'c> Worker<'c> {
     fn look_closely(&mut self, looked_at: &Input) -> bool {
         let target = self.target;
         let mut watch = Watch::new(&target.object);
-        if !self.may_run() || self.executor.run_with(looked_at, |step| watch.step(step)).is_err() {
+        if !self.may_run() {
             return !self.shared.is_stopped();
+        }
+        match self.executor.run_with(looked_at, |step| watch.step(step)) {
+            Ok(_) => {}
+            Err(Failure::Refused(_)) => return !self.shared.is_stopped(),
+            Err(Failure::Panicked(message)) => return self.found(Key::Panic { message }, looked_at),
         }
         let mut candidates = watch.candidates(looked_at, &self.mutator);
         for (map, key) in watch.keys() {
@@ -197,8 +202,12 @@ impl<'c> Worker<'c> {
         if !self.may_run() {
             return false;
         }
-        // Every kind of input that there is has been run before.
-        let Ok(outcome) = self.executor.run(input) else { return true };
+        let outcome = match self.executor.run(input) {
+            Ok(outcome) => outcome,
+            // Every kind of input that there is has been run before.
+            Err(Failure::Refused(_)) => return true,
+            Err(Failure::Panicked(message)) => return self.found(Key::Panic { message }, input),
+        };
         self.instructions = self.instructions.saturating_add(outcome.instructions);
         let key = Key::of(&outcome, self.options.expected.as_ref());
         if outcome.ret.is_ok() && self.corpus.is_news(self.executor.taken()) {
@@ -241,17 +250,30 @@ impl<'c> Worker<'c> {
             return true;
         }
         let executions = self.shared.executions.load(Ordering::Relaxed);
-        if !self.options.keep_going {
+        // Each panic is reported by Rust itself, and there would be as many as there are inputs that come there.
+        let goes_on = self.options.keep_going && !matches!(key, Key::Panic { .. });
+        if !goes_on {
             self.shared.stop();
         }
+        let (small, outcome) = match &key {
+            Key::Panic { message } => (input.clone(), Err(message.clone())),
+            Key::Trap { .. } | Key::Endless { .. } | Key::Unexpected { .. } => self.made_small(&key, input),
+        };
+        let finding = Finding { key, input: small, found: input.clone(), outcome, executions };
+        let _ = self.sender.send(News::Found(Box::new(finding)));
+        goes_on
+    }
+
+    /// The smallest input that shows a finding, and what it comes to.
+    fn made_small(&mut self, key: &Key, input: &Input) -> (Input, Result<Outcome, Arc<str>>) {
         let expected = self.options.expected.as_ref();
         let fixed = self.mutator.max_len().is_none();
-        let small = minimise(&mut self.executor, self.target, expected, &key, input, fixed);
-        if let Ok(outcome) = self.executor.run(&small) {
-            let finding = Finding { key, input: small, found: input.clone(), outcome, executions };
-            let _ = self.sender.send(News::Found(Box::new(finding)));
-        }
-        self.options.keep_going
+        let small = minimise(&mut self.executor, self.target, expected, key, input, fixed);
+        let outcome = self.executor.run(&small).map_err(|failure| match failure {
+            Failure::Panicked(message) => message,
+            Failure::Refused(error) => error.to_string().into(),
+        });
+        (small, outcome)
     }
 }
 
