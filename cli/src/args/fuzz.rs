@@ -89,7 +89,8 @@ pub(crate) struct FuzzProgramArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fuzzing")]
 pub(crate) struct CampaignArgs {
-    /// How long at most [default: 60, or as long as --runs takes]
+    /// How long at most [default: 60, or as long as --runs takes]; a run that has begun goes on to its end, which --fuel
+    /// sets
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
     /// Most inputs to run
@@ -102,7 +103,7 @@ pub(crate) struct CampaignArgs {
     /// 'ret < 3'. ret is the int that the program returns, r0 all 64 bits of it, unsigned
     #[arg(long, value_name = "EXPR")]
     pub(crate) expect: Option<String>,
-    /// Go on behind the first finding, to others
+    /// Go on behind the first finding, to others, unless softbpf itself panics
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// The folder that findings are written to
