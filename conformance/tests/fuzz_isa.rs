@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,7 +41,7 @@ fn texts(report: &Report) -> Vec<String> {
 #[test]
 fn engines_and_model_agree() {
     let options = engines::Options { inputs: 4, ..engines::Options::new(own_engines()) };
-    let report = engines::campaign(&options, limits(0, 600), |_| ()).unwrap();
+    let report = engines::campaign(&options, limits(0, 600), |_| ControlFlow::Continue(())).unwrap();
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     assert_eq!(report.progress.programs, 600);
     assert!(report.progress.executions > 1_000, "{:?}", report.progress);
@@ -83,7 +84,7 @@ fn a_wrong_engine_is_found_by_each_generator() {
         options.generators = vec![generator];
         options.model = generator != Generator::Scenarios;
         options.inputs = 2;
-        let report = engines::campaign(&options, limits(0, 400), |_| ()).unwrap();
+        let report = engines::campaign(&options, limits(0, 400), |_| ControlFlow::Continue(())).unwrap();
         let name = generator.name();
         // By an immediate and by a register, and no more: what is known is not found again.
         assert!((1..=2).contains(&report.findings.len()), "{name}: {:?}", texts(&report));
@@ -122,7 +123,7 @@ fn faults_of_the_jit_are_found_and_made_small() {
         let mut options = engines::Options::new(vec![interpreter, (name.to_owned(), make)]);
         (options.model, options.inputs, options.generators) = (false, 4, vec![Generator::Samples]);
         let one = Limits { findings: 1, jobs: NonZero::<usize>::MIN, ..limits(0, 1_000) };
-        let report = engines::campaign(&options, one, |_| ()).unwrap();
+        let report = engines::campaign(&options, one, |_| ControlFlow::Continue(())).unwrap();
         let Some(finding) = report.findings.first() else { panic!("{name} is not found") };
         if finding.instructions() > 5 || !finding.minimised {
             large.push((name, finding.listing()));
@@ -137,7 +138,7 @@ fn faults_of_the_jit_are_found_and_made_small() {
 fn the_kernel_agrees() {
     let mut options = engines::Options::new(own_engines());
     (options.kernel, options.inputs, options.generators) = (true, 4, vec![Generator::Samples]);
-    match engines::campaign(&options, limits(0, 100), |_| ()) {
+    match engines::campaign(&options, limits(0, 100), |_| ControlFlow::Continue(())) {
         Ok(report) => {
             assert!(report.findings.is_empty(), "{:#?}", report.findings);
             let (made, accepted) = report.accepted["kernel"];
@@ -165,7 +166,7 @@ fn replay(finding: &Finding) {
 fn one_alone_is_nothing_to_compare() {
     let one = vec![("interpreter".to_owned(), engine_named("interpreter").unwrap())];
     let options = engines::Options { model: false, ..engines::Options::new(one) };
-    let error = engines::campaign(&options, limits(0, 1), |_| ()).unwrap_err();
+    let error = engines::campaign(&options, limits(0, 1), |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(error.to_string(), "there is only interpreter: nothing to compare it with");
 }
 
@@ -184,7 +185,8 @@ fn write_executable(path: &Path, text: &str) {
 
 fn against(plugin: &Plugin, options: &Options, limits: Limits) -> Report {
     let known = against::probe(plugin, options).unwrap_or_else(|error| panic!("{error}"));
-    against::campaign(plugin, &known, options, limits, |_| ()).unwrap_or_else(|error| panic!("{error}"))
+    against::campaign(plugin, &known, options, limits, |_| ControlFlow::Continue(()))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
@@ -264,7 +266,8 @@ fn what_must_be_refused_must_be() {
     let mut found = Vec::new();
     // Every eighth program is one that must be refused.
     for seed in (7..2_000).step_by(8) {
-        let report = against::campaign(&plugin, &known, &options, limits(seed, 1), |_| ()).unwrap();
+        let report =
+            against::campaign(&plugin, &known, &options, limits(seed, 1), |_| ControlFlow::Continue(())).unwrap();
         found.extend(report.findings.iter().map(|finding| finding.key.to_string()));
         report.findings.iter().for_each(replay);
     }

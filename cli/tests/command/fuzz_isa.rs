@@ -90,6 +90,24 @@ fn another_implementation_is_found_out() {
     assert!(run.contains("returned      0 (0x0)"), "{run}");
 }
 
+/// A plugin that is gone, or never answers, ends the campaign; what it showed before is saved, and reported.
+#[cfg(unix)]
+#[test]
+fn what_was_found_before_an_error_is_saved() {
+    let folder = scratch("fuzz-isa-gone");
+    let _ = std::fs::remove_dir_all(folder.join("findings"));
+    // It answers wrongly, and is gone once the first finding is saved.
+    let text = "#!/bin/sh\n[ -d findings ] && rm \"$0\"\necho 2a\n";
+    let plugin = folder.join("gone");
+    std::fs::write(&plugin, text).expect("it can be written");
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let args = ["fuzz", "isa", "--against", "./gone", "--seed", "1", "--programs", "200", "--jobs", "2"];
+    let said = in_folder(&folder, &[&args[..], &["--no-jumps", "--no-calls", "--only-valid"]].concat());
+    assert!(said.contains("mov64 imm: another result") && said.contains("saved in findings"), "{said}");
+    assert!(said.contains("gone: No such file or directory") && said.contains("--- status 2"), "{said}");
+    assert!(folder.join("findings/mov64_imm_another_result.vec").exists());
+}
+
 #[test]
 fn what_cannot_be_fuzzed() {
     check(

@@ -8,6 +8,7 @@ mod render;
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,7 +18,7 @@ use softbpf_conformance::case::group_name;
 use softbpf_conformance::coverage::every_row;
 use softbpf_conformance::fuzz::isa::against::{self, Known};
 use softbpf_conformance::fuzz::isa::engines::{self, Generator};
-use softbpf_conformance::fuzz::isa::{CampaignError, Finding, Limits, Progress, Report};
+use softbpf_conformance::fuzz::isa::{CampaignError, Event, Finding, Limits, Progress, Report};
 use softbpf_conformance::generator::scenario::{Callbacks, ScenarioKnobs};
 use softbpf_conformance::generator::{Knobs, Level};
 use softbpf_conformance::plugin::Plugin;
@@ -27,6 +28,8 @@ use softbpf_conformance::{ENGINES, engine_named};
 use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice};
 use crate::error::CliError;
 use crate::output::{Output, Status};
+
+use self::files::Files;
 
 /// Time that a campaign takes when nobody says how long.
 const SECONDS: u32 = 60;
@@ -41,25 +44,40 @@ struct Campaign {
 
 pub(crate) fn command(args: &FuzzIsaArgs, output: &mut Output) -> Result<Status, CliError> {
     let bar = progress_bar();
+    let mut files = Files::new(&args.out);
+    let mut watch = |event: Event<'_>| match event {
+        Event::Tick(progress) => {
+            show(&bar, progress);
+            ControlFlow::Continue(())
+        }
+        // At once: who knows what comes of the campaign.
+        Event::Found(finding) => files.save(finding),
+    };
     let campaign = match &args.against {
         Some(path) => {
             let plugin = crate::conform::plugin_at(path, &args.plugin_arg, args.timeout)?;
-            plugin_campaign(args, &plugin, &bar)
+            plugin_campaign(args, &plugin, &mut watch)
         }
-        None => engine_campaign(args, &bar),
+        None => engine_campaign(args, &mut watch),
     };
     bar.finish_and_clear();
-    let campaign = campaign?;
-    let saved = files::save(&args.out, &campaign.report.findings)?;
+    let mut campaign = campaign?;
     if args.json {
-        crate::json::fuzz_isa(&document(&campaign, &saved), &mut output.out)?;
+        crate::json::fuzz_isa(&document(&campaign, &files.saved), &mut output.out)?;
     } else {
-        render::campaign(&campaign, &saved, args, &mut output.out)?;
+        render::campaign(&campaign, &files.saved, args, &mut output.out)?;
+    }
+    files.check()?;
+    if let Some(error) = campaign.report.failed.take() {
+        return Err(error.into());
     }
     Ok(if campaign.report.findings.is_empty() { Status::Done } else { Status::Failed })
 }
 
-fn plugin_campaign(args: &FuzzIsaArgs, plugin: &Plugin, bar: &ProgressBar) -> Result<Campaign, CliError> {
+/// Who is told of a campaign's events.
+type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
+fn plugin_campaign(args: &FuzzIsaArgs, plugin: &Plugin, watch: Watch<'_>) -> Result<Campaign, CliError> {
     let options = against::Options {
         knobs: Knobs { portable: true, masked_shifts: true, ..knobs(&args.knobs) },
         without: without(&args.knobs),
@@ -69,11 +87,11 @@ fn plugin_campaign(args: &FuzzIsaArgs, plugin: &Plugin, bar: &ProgressBar) -> Re
         ..against::Options::default()
     };
     let known = against::probe(plugin, &options)?;
-    let report = against::campaign(plugin, &known, &options, limits(args), |progress| show(bar, progress))?;
+    let report = against::campaign(plugin, &known, &options, limits(args), watch)?;
     Ok(Campaign { subject: plugin.name(), known: Some(known), report })
 }
 
-fn engine_campaign(args: &FuzzIsaArgs, bar: &ProgressBar) -> Result<Campaign, CliError> {
+fn engine_campaign(args: &FuzzIsaArgs, watch: Watch<'_>) -> Result<Campaign, CliError> {
     let engines = if args.engines.is_empty() {
         ENGINES.iter().filter_map(|&name| Some((name.to_owned(), engine_named(name).ok()?))).collect()
     } else {
@@ -99,7 +117,7 @@ fn engine_campaign(args: &FuzzIsaArgs, bar: &ProgressBar) -> Result<Campaign, Cl
     if !args.generators.is_empty() {
         options.generators = args.generators.iter().map(|&choice| generator(choice)).collect();
     }
-    let report = engines::campaign(&options, limits(args), |progress| show(bar, progress))?;
+    let report = engines::campaign(&options, limits(args), watch)?;
     Ok(Campaign { subject, known: None, report })
 }
 
@@ -178,7 +196,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 fn document(campaign: &Campaign, saved: &[files::Saved]) -> Json {
-    let Report { progress, accepted, findings } = &campaign.report;
+    let Report { progress, accepted, findings, .. } = &campaign.report;
     let share = |&(made, taken): &(u64, u64)| json!({ "made": made, "accepted": taken, "rate": rate(made, taken) });
     let accepted = accepted.iter().map(|(&kind, counts)| (kind.to_owned(), share(counts)));
     json!({

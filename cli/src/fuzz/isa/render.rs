@@ -34,7 +34,7 @@ pub(super) fn campaign(
             writeln!(out, "left out  programs of more than {} slots", known.longest)?;
         }
     }
-    let Report { progress, accepted, findings } = &campaign.report;
+    let Report { progress, accepted, findings, .. } = &campaign.report;
     for (finding, saved) in findings.iter().zip(saved).take(MAX_FINDINGS) {
         self::finding(finding, saved, out)?;
     }

@@ -5,6 +5,7 @@
 //! what it executes.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use softbpf::asm::{R0, R1, R9};
 use softbpf::codec::Code;
@@ -16,7 +17,7 @@ use super::encoding::Bad;
 use super::key::{About, Key, Kind, about, culprit};
 use super::portable::{Expected, Portable, functions_are_apart};
 use super::probe::{Feature, Lacks, lacks, longest};
-use super::{CampaignError, Finding, Limits, Program, Progress, Report, fold};
+use super::{CampaignError, Event, Finding, Limits, Program, Report, fold};
 use crate::coverage::row_of;
 use crate::generator::{Knobs, Part, Sample, link};
 use crate::minimise::{Options as Minimising, Reproducer, minimise};
@@ -87,7 +88,7 @@ pub fn campaign(
     known: &Known,
     options: &Options,
     limits: Limits,
-    progress: impl FnMut(&Progress),
+    watch: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Report, CampaignError> {
     let portable = Portable::new()?;
     let mut knobs = Knobs { portable: true, ..options.knobs };
@@ -106,7 +107,7 @@ pub fn campaign(
             seen: 0,
         })
     };
-    drive(limits, worker, progress)
+    drive(limits, worker, watch)
 }
 
 /// One thread's work.
@@ -170,11 +171,10 @@ impl Worker for Against {
 impl Against {
     /// Takes rows that findings are about into those to do without; whether there were new ones.
     fn learn(&mut self, shared: &Shared) -> bool {
-        let found = shared.found_so_far();
-        if std::mem::replace(&mut self.seen, found) == found {
-            return false;
-        }
-        for Key { about, kind } in shared.known() {
+        let new = shared.known_after(self.seen);
+        self.seen += new.len();
+        let learnt = !new.is_empty();
+        for Key { about, kind } in new {
             match about {
                 About::Rows(_) if kind == Kind::NotRefused => self.unchecked.extend(culprit(&about)),
                 About::Rows(_) => self.rows.extend(culprit(&about)),
@@ -182,7 +182,7 @@ impl Against {
                 About::Encoding { .. } => {}
             }
         }
-        true
+        learnt
     }
 
     /// The program with this number, without the rows to do without.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,8 +34,17 @@ impl Progress {
     }
 }
 
+/// Something that whoever watches may want to know at once.
+#[derive(Debug)]
+pub enum Event<'e> {
+    /// Some time has passed.
+    Tick(&'e Progress),
+    /// Something was found, for the first time.
+    Found(&'e Finding),
+}
+
 /// What came of a campaign.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Report {
     /// How far it came.
     pub progress: Progress,
@@ -41,6 +52,15 @@ pub struct Report {
     pub accepted: BTreeMap<&'static str, (u64, u64)>,
     /// What was found, in the order in which it was found.
     pub findings: Vec<Finding>,
+    /// Why it ended before its time, if it did.
+    pub failed: Option<CampaignError>,
+}
+
+/// What a thread has to say.
+#[derive(Debug)]
+enum News {
+    Found(Box<Finding>),
+    Ended,
 }
 
 /// What threads share.
@@ -55,10 +75,12 @@ pub(super) struct Shared {
     stop: AtomicBool,
     accepted: Mutex<BTreeMap<&'static str, (u64, u64)>>,
     findings: Mutex<Vec<Finding>>,
+    failed: Mutex<Option<CampaignError>>,
+    news: Sender<News>,
 }
 
 impl Shared {
-    fn new(limits: Limits) -> Shared {
+    fn new(limits: Limits, news: Sender<News>) -> Shared {
         Shared {
             start: Instant::now(),
             limits,
@@ -69,6 +91,8 @@ impl Shared {
             stop: AtomicBool::new(false),
             accepted: Mutex::default(),
             findings: Mutex::default(),
+            failed: Mutex::default(),
+            news,
         }
     }
 
@@ -108,21 +132,37 @@ impl Shared {
 
     /// Counts once more what has been found already; whether it had.
     pub(super) fn again(&self, key: &Key) -> bool {
-        let mut findings = lock(&self.findings);
-        let known = findings.iter_mut().find(|finding| finding.key == *key);
-        known.map(|finding| finding.count += 1).is_some()
+        count_again(&mut lock(&self.findings), key)
     }
 
     /// Keeps a finding, unless another thread was faster.
     pub(super) fn found(&self, finding: Finding) {
-        if !self.again(&finding.key) {
-            lock(&self.findings).push(Finding { after: self.start.elapsed(), ..finding });
+        let mut findings = lock(&self.findings);
+        if !count_again(&mut findings, &finding.key) {
+            let finding = Finding { after: self.start.elapsed(), ..finding };
+            self.tell(News::Found(Box::new(finding.clone())));
+            findings.push(finding);
         }
     }
 
-    /// What has been found so far.
-    pub(super) fn known(&self) -> Vec<Key> {
-        lock(&self.findings).iter().map(|finding| finding.key.clone()).collect()
+    /// Nobody listens any more once whoever watches has panicked.
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    /// Ends the campaign; the first reason is the one that is reported.
+    fn fail(&self, error: CampaignError) {
+        self.stop();
+        lock(&self.failed).get_or_insert(error);
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// What has been found behind the first so many findings.
+    pub(super) fn known_after(&self, seen: usize) -> Vec<Key> {
+        lock(&self.findings).iter().skip(seen).map(|finding| finding.key.clone()).collect()
     }
 
     /// How many findings there are.
@@ -146,53 +186,90 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn count_again(findings: &mut [Finding], key: &Key) -> bool {
+    let known = findings.iter_mut().find(|finding| finding.key == *key);
+    known.map(|finding| finding.count += 1).is_some()
+}
+
 /// How often progress is reported.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Calls a worker of each thread with seed after seed. `progress` is called ten times a second.
+/// A thread that works: one that ends, or panics, ends the campaign, and says so behind all that it has found.
+struct Working<'s>(&'s Shared);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.0.tell(News::Ended);
+    }
+}
+
+/// Ends the campaign when whoever watches it panics.
+struct Watching<'s>(&'s Shared);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Calls a worker of each thread with seed after seed, until `watch` has enough of it. `watch` is called on this thread:
+/// ten times a second, and with each finding as soon as there is one.
 ///
 /// # Errors
-/// The first that a worker has.
-pub(super) fn drive<W: Worker>(
+/// A worker cannot be made. What a worker meets later is in the report, beside what was found before.
+pub(super) fn drive<W: Worker + Send>(
     limits: Limits,
-    worker: impl Fn() -> Result<W, CampaignError> + Sync,
-    mut progress: impl FnMut(&Progress),
+    worker: impl Fn() -> Result<W, CampaignError>,
+    mut watch: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Report, CampaignError> {
-    let shared = Shared::new(limits);
-    let work = || -> Result<(), CampaignError> {
-        let mut worker = worker()?;
-        while let Some(seed) = shared.seed() {
-            worker.program(seed, &shared)?;
-        }
-        Ok(())
-    };
-    let done = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..NonZero::get(limits.jobs))
-            .map(|_| {
-                scope.spawn(|| {
-                    let done = work();
-                    if done.is_err() {
-                        shared.stop.store(true, Ordering::Relaxed);
+    let workers = (0..NonZero::get(limits.jobs)).map(|_| worker()).collect::<Result<Vec<W>, CampaignError>>()?;
+    let (sender, receiver) = mpsc::channel();
+    let shared = Shared::new(limits, sender);
+    std::thread::scope(|scope| {
+        let _watching = Watching(&shared);
+        let mut working = 0;
+        for mut worker in workers {
+            let shared = &shared;
+            let work = move || {
+                let _working = Working(shared);
+                while let Some(seed) = shared.seed() {
+                    if let Err(error) = worker.program(seed, shared) {
+                        shared.fail(error);
                     }
-                    done
-                })
-            })
-            .collect();
-        while threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::sleep(TICK.min(Duration::from_millis(20)));
-            progress(&shared.progress());
+                }
+            };
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(_) => working += 1,
+                Err(error) => shared.fail(CampaignError::Thread(error)),
+            }
         }
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        let mut next = Instant::now() + TICK;
+        while working > 0 {
+            let flow = match receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(News::Found(finding)) => watch(Event::Found(&finding)),
+                Ok(News::Ended) => {
+                    working -= 1;
+                    ControlFlow::Continue(())
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    next = Instant::now() + TICK;
+                    watch(Event::Tick(&shared.progress()))
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if flow.is_break() {
+                shared.stop();
+            }
+        }
     });
-    done?;
     let progress = shared.progress();
-    let Shared { accepted, findings, .. } = shared;
-    let inner = |poisoned: PoisonError<_>| poisoned.into_inner();
-    let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Report { progress, accepted: accepted.into_inner().unwrap_or_else(inner), findings })
+    let Shared { accepted, findings, failed, .. } = shared;
+    Ok(Report { progress, accepted: inner(accepted), findings: inner(findings), failed: inner(failed) })
+}
+
+fn inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a thread does.
@@ -202,4 +279,77 @@ pub(super) trait Worker {
     /// # Errors
     /// What ends the campaign.
     fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{About, Kind, Program};
+    use super::*;
+
+    /// Finds something at once, and then does this.
+    struct Finds(fn() -> Result<(), CampaignError>);
+
+    impl Worker for Finds {
+        fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
+            if seed != 0 {
+                // The other thread goes on for as long as nobody stops it.
+                std::thread::sleep(Duration::from_millis(1));
+                return Ok(());
+            }
+            let key = Key { about: About::Rows(BTreeSet::new()), kind: Kind::OtherResult };
+            let program = Program::Bytes { bytecode: Vec::new(), memory: Vec::new() };
+            let (says, after) = (Vec::new(), Duration::ZERO);
+            shared.found(Finding { key, seed, program, minimised: true, says, count: 1, after });
+            self.0()
+        }
+    }
+
+    fn limits() -> Limits {
+        let (jobs, time) = (NonZero::new(2).unwrap_or(NonZero::<usize>::MIN), Some(Duration::from_secs(60)));
+        Limits { jobs, time, ..Limits::default() }
+    }
+
+    fn found(event: &Event<'_>) -> usize {
+        usize::from(matches!(event, Event::Found(_)))
+    }
+
+    #[test]
+    fn what_was_found_before_an_error_is_reported_with_it() {
+        let mut told = 0;
+        let worker = || Ok(Finds(|| Err(CampaignError::Setup("no more".to_owned()))));
+        let report = drive(limits(), worker, |event| {
+            told += found(&event);
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((told, report.findings.len()), (1, 1));
+        assert!(matches!(report.failed, Some(CampaignError::Setup(_))));
+        assert!(report.progress.elapsed < Duration::from_secs(30), "the other thread went on");
+    }
+
+    #[test]
+    fn a_panic_ends_the_campaign_and_loses_nothing() {
+        let (mut told, start) = (0, Instant::now());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drive(
+                limits(),
+                || Ok(Finds(|| panic!("on purpose"))),
+                |event| {
+                    told += found(&event);
+                    ControlFlow::Continue(())
+                },
+            )
+        }));
+        assert!(panicked.is_err() && told == 1);
+        assert!(start.elapsed() < Duration::from_secs(30), "the other thread went on");
+    }
+
+    #[test]
+    fn who_watches_may_end_it() {
+        let report = drive(limits(), || Ok(Finds(|| Ok(()))), |_| ControlFlow::Break(()));
+        let report = report.unwrap_or_else(|error| panic!("{error}"));
+        assert!(report.failed.is_none() && report.progress.elapsed < Duration::from_secs(30));
+    }
 }

@@ -3,6 +3,7 @@
 //! A program is loaded and compiled once, and runs on many inputs on a machine that is reset in between.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use softbpf::codec::Code;
@@ -17,7 +18,7 @@ use super::avoid::{Rows, avoid, has};
 use super::drive::{Shared, Worker, drive};
 use super::kernel::KernelSide;
 use super::key::{About, Key, Kind, about, culprit};
-use super::{CampaignError, Finding, Limits, Program, Progress, Report};
+use super::{CampaignError, Event, Finding, Limits, Program, Report};
 use crate::MakeEngine;
 use crate::fuzz::caught;
 use crate::generator::scenario::{Scenario, ScenarioKnobs};
@@ -99,7 +100,11 @@ impl Options {
 ///
 /// # Errors
 /// There is nothing to compare, or no machine.
-pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progress)) -> Result<Report, CampaignError> {
+pub fn campaign(
+    options: &Options,
+    limits: Limits,
+    watch: impl FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Report, CampaignError> {
     let alone = options.engines.len() + usize::from(options.model) + usize::from(options.kernel) < 2;
     if alone || options.generators.is_empty() {
         let name = options.engines.first().map_or("the model", |(name, _)| name);
@@ -117,7 +122,7 @@ pub fn campaign(options: &Options, limits: Limits, progress: impl FnMut(&Progres
             seen: 0,
         })
     };
-    drive(limits, worker, progress)
+    drive(limits, worker, watch)
 }
 
 /// One thread's work.
@@ -138,10 +143,9 @@ type Says = Vec<(String, String)>;
 
 impl Worker for Engines<'_> {
     fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
-        let found = shared.found_so_far();
-        if std::mem::replace(&mut self.seen, found) != found {
-            self.rows.extend(shared.known().iter().filter_map(|key| culprit(&key.about)));
-        }
+        let new = shared.known_after(self.seen);
+        self.seen += new.len();
+        self.rows.extend(new.iter().filter_map(|key| culprit(&key.about)));
         let generators = &self.options.generators;
         match generators[(seed % generators.len() as u64) as usize] {
             Generator::Samples => self.sample(seed, shared)?,

@@ -24,7 +24,7 @@ mod probe;
 use std::num::NonZero;
 use std::time::Duration;
 
-pub use drive::{Progress, Report};
+pub use drive::{Event, Progress, Report};
 pub use finding::{Finding, Program};
 pub use key::{About, Key, Kind};
 pub use probe::{Feature, LONGEST, Lacks};
@@ -66,6 +66,9 @@ pub enum CampaignError {
     /// There is no machine.
     #[error("no machine can be made: {0}")]
     Setup(String),
+    /// The host has no thread left.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
     /// There is nothing to compare.
     #[error("there is only {0}: nothing to compare it with")]
     Alone(String),
