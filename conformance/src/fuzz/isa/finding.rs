@@ -91,7 +91,7 @@ impl Finding {
         let Program::Bytes { bytecode, memory } = &self.program else { return None };
         let mut text = format!("# Program {} of softbpf fuzz isa.\n", self.seed);
         for (who, what) in &self.says {
-            let _ = writeln!(text, "# {}", format!("{who}: {what}").replace(char::is_control, " "));
+            let _ = writeln!(text, "# {}: {}", plain(who), plain(what));
         }
         let _ = writeln!(text, "== {}", self.key);
         for line in lines(bytecode) {
@@ -129,6 +129,14 @@ fn expectation(case: &Case, memory: &[u8]) -> String {
     }
 }
 
+/// What somebody else's program says, on one line, without what changes how text around it is read: control characters,
+/// and those that turn the direction of text (Unicode Standard Annex 9).
+fn plain(text: &str) -> String {
+    let turns =
+        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
+}
+
 /// A line an instruction: assembly where that comes to the same bytes, else the fields.
 fn lines(bytecode: &[u8]) -> Vec<String> {
     let assembly = || {
@@ -159,12 +167,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn vector_test(name: &str, vector: &str) -> String {
-    // What a plugin says stands in comments of the vector, and may be anything.
-    let is_plain = vector.is_ascii() && !vector.contains("\"#");
-    let vector = if is_plain { format!("r#\"{vector}\"#") } else { format!("{vector:?}") };
     format!(
         "#[test]\nfn {name}() {{\n    use softbpf_conformance::subject::{{EngineSubject, Subject as _}};\n    \
-         use softbpf_conformance::verdict::{{Verdict, judge}};\n\n    let text = {vector};\n    \
+         use softbpf_conformance::verdict::{{Verdict, judge}};\n\n    let text = {vector:?};\n    \
          for case in softbpf_conformance::vectors::parse(\"{name}.vec\", text).unwrap() {{\n        \
          for engine in softbpf_conformance::engines() {{\n            \
          let answer = EngineSubject::new(engine).run(&case);\n            \
@@ -207,12 +212,41 @@ fn scenario_test(name: &str, seed: u64, scenario: &Scenario) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::vector_test;
+    use std::collections::BTreeSet;
+
+    use softbpf::asm::R0;
+    use softbpf::insn::Insn;
+
+    use super::super::{About, Kind};
+    use super::*;
+
+    fn finding(what: &str) -> Finding {
+        let bytecode = Code::from(vec![Insn::mov(R0, 1), Insn::exit()]).encode().unwrap_or_default();
+        Finding {
+            key: Key { about: About::Rows(BTreeSet::from([Insn::mov(R0, 0)])), kind: Kind::OtherResult },
+            seed: 7,
+            program: Program::Bytes { bytecode, memory: Vec::new() },
+            minimised: true,
+            says: vec![("a\nplugin".to_owned(), what.to_owned())],
+            count: 1,
+            after: Duration::ZERO,
+        }
+    }
 
     #[test]
-    fn a_plugin_cannot_end_the_text_of_a_test() {
-        assert!(vector_test("plain", "# it: 1").contains("let text = r#\"# it: 1\"#;\n"));
-        assert!(vector_test("odd", "# it: \"#; loop {}").contains(r##"let text = "# it: \"#; loop {}";"##));
-        assert!(vector_test("turned", "# it: \u{202e}").contains(r##"let text = "# it: \u{202e}";"##));
+    fn whatever_a_plugin_says_the_files_are_what_they_should_be() {
+        for what in ["\"#; panic!(); r#\"", "a\nb\r== c\u{2028}== d\u{85}e", "\u{202e}\u{2066}\u{0}\u{1b}[31m\\", "{0}"]
+        {
+            let finding = finding(what);
+            let vector = finding.vector().unwrap_or_default();
+            let cases =
+                crate::vectors::parse("finding.vec", &vector).unwrap_or_else(|error| panic!("{error}: {vector}"));
+            assert_eq!(cases.len(), 1, "{vector}");
+            assert!(vector.chars().all(|c| c == '\n' || plain(&c.to_string()) == c.to_string()), "{vector:?}");
+            // One line, and one literal: nothing that is said can end it.
+            let test = finding.rust_test("finding");
+            assert!(test.lines().any(|line| line.trim() == format!("let text = {vector:?};")), "{test}");
+            assert_eq!(test.lines().count(), 13, "{test}");
+        }
     }
 }
