@@ -1,6 +1,6 @@
 //! The options of `softbpf fuzz`.
 
-use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
@@ -8,6 +8,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
 use super::fuzz_isa::FuzzIsaArgs;
 use super::run::{ContextArgs, ProgramArgs, SetupArgs};
 use crate::literal::number64;
+
+/// Threads that a campaign may have: no host has so many CPUs that more would help, and each takes memory.
+pub(super) const JOBS: RangeInclusive<i64> = 1..=256;
 
 /// Name of the subcommand.
 const ISA: &str = "isa";
@@ -97,8 +100,8 @@ pub(crate) struct CampaignArgs {
     #[arg(long, value_name = "N", value_parser = number64)]
     pub(crate) runs: Option<u64>,
     /// Threads [default: one a CPU]
-    #[arg(long, value_name = "N")]
-    pub(crate) jobs: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(JOBS))]
+    pub(crate) jobs: Option<u16>,
     /// Which results are right: 'ret in {1,2}', 'ret in 0..=4', 'ret not in {0}', 'ret == XDP_PASS', 'ret != 0',
     /// 'ret < 3'. ret is the int that the program returns, r0 all 64 bits of it, unsigned
     #[arg(long, value_name = "EXPR")]

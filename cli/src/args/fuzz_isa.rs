@@ -1,12 +1,12 @@
 //! The options of `softbpf fuzz isa`.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, value_parser};
 use softbpf_conformance::ENGINES;
 
 use super::conform::{OracleChoice, group};
+use super::fuzz::JOBS;
 
 /// Kinds of generated programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,8 +75,8 @@ pub(crate) struct FuzzIsaArgs {
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u32>,
     /// How many programs run at a time [default: one a CPU]
-    #[arg(long, value_name = "N")]
-    pub(crate) jobs: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(JOBS))]
+    pub(crate) jobs: Option<u16>,
     /// Stop after so many different findings
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(crate) findings: usize,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use softbpf_conformance::fuzz::guided::{
 
 use super::saved::Saved;
 use super::test::{Subject, rust_test};
-use super::{files, render};
+use super::{files, jobs, render};
 use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs};
 use crate::error::CliError;
 use crate::input::{self, Input};
@@ -131,12 +130,11 @@ impl<'a> Fuzzed<'a> {
         let names = |name: &str| crate::render::verdict(name, self.program.program_type);
         let expected = args.expect.as_deref().map(|text| Expectation::parse(text, &names));
         let seconds = args.seconds.or(if args.runs.is_none() { Some(SECONDS) } else { None });
-        let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         Ok(Options {
             seed: self.args.setup.world.seed.unwrap_or(0),
             runs: args.runs,
             time: seconds.map(Duration::from_secs_f64),
-            jobs: args.jobs.unwrap_or_else(cpus),
+            jobs: jobs(args.jobs),
             max_len: args.max_len as usize,
             expected: expected.transpose().map_err(CliError::Expectation)?,
             keep_going: args.keep_going,

@@ -322,12 +322,12 @@ fn what_cannot_be_fuzzed_is_refused() {
     refused(
         &["parse_right", "--jobs", "0"],
         expect![[r#"
-        --- standard error
-        error: invalid value '0' for '--jobs <N>': number would be zero for non-zero type
+            --- standard error
+            error: invalid value '0' for '--jobs <N>': 0 is not in 1..=256
 
-        For more information, try '--help'.
-        --- status 2
-    "#]],
+            For more information, try '--help'.
+            --- status 2
+        "#]],
     );
     refused(
         &["parse_right", "--set", "nothing=1"],

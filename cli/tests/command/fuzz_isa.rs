@@ -135,6 +135,16 @@ fn what_cannot_be_fuzzed() {
         "#]],
     );
     check(
+        &["fuzz", "isa", "--jobs", "1000000"],
+        expect![[r#"
+        --- standard error
+        error: invalid value '1000000' for '--jobs <N>': 1000000 is not in 1..=256
+
+        For more information, try '--help'.
+        --- status 2
+    "#]],
+    );
+    check(
         &["fuzz", "isa", "--engine", "warp"],
         expect![[r#"
             --- standard error

@@ -7,7 +7,6 @@ mod files;
 mod render;
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::error::CliError;
 use crate::output::{Output, Status};
 
 use self::files::Files;
+use super::jobs;
 
 /// Time that a campaign takes when nobody says how long.
 const SECONDS: u32 = 60;
@@ -169,12 +169,11 @@ fn scenario_knobs(args: &KnobArgs) -> ScenarioKnobs {
 
 fn limits(args: &FuzzIsaArgs) -> Limits {
     let seconds = args.seconds.or(args.programs.is_none().then_some(SECONDS));
-    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     Limits {
         first_seed: args.seed,
         programs: args.programs,
         time: seconds.map(|seconds| Duration::from_secs(seconds.into())),
-        jobs: args.jobs.unwrap_or_else(cpus),
+        jobs: jobs(args.jobs),
         findings: args.findings,
     }
 }
