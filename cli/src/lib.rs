@@ -4,8 +4,8 @@
 //! instruction or knows how a program is executed.
 //!
 //! Where to look next: `args.rs` (the command line), `input.rs` (files to objects), one file or folder for each
-//! command, `render/` (what a run leaves, for people), `json.rs` (the same for programs), `harness.rs` (the command without
-//! a process, for fuzzers and tests).
+//! command, `render/` (what a run leaves, for people), `json.rs` (the same for programs), `progress.rs` (how far it is),
+//! `harness.rs` (the command without a process, for fuzzers and tests).
 
 mod args;
 mod asm;
@@ -21,6 +21,7 @@ mod jited;
 mod json;
 mod literal;
 mod output;
+mod progress;
 mod render;
 mod run;
 mod show;

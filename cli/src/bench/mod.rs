@@ -9,7 +9,7 @@ mod statistics;
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 use softbpf::engine::Engine;
 use softbpf::interp::Interpreter;
@@ -21,6 +21,7 @@ use crate::args::{BenchArgs, ContextArgs, InputArgs};
 use crate::error::CliError;
 use crate::input;
 use crate::output::{Output, Status};
+use crate::progress;
 use crate::run::context;
 use crate::run::{load, machine};
 use measure::{Compiles, Contestant, Runs, Stopped, interleaved};
@@ -89,7 +90,7 @@ pub(crate) fn command(args: &BenchArgs, output: &mut Output) -> Result<Status, C
     let inputs = inputs.into_iter().map(|(name, args)| Ok((name, context::build(&args, &program, btf)?)));
     let inputs: Vec<(String, Data)> = inputs.collect::<Result<_, CliError>>()?;
     let make = |engine: Box<dyn Engine>| machine(&input, &args.setup, engine, false);
-    let bar = progress_bar(args.seconds);
+    let bar = progress::bar(Some((args.seconds * 1e3) as u64), "measuring {wide_bar} {percent}% {eta}");
     let report = measure(&program, &inputs, &make, args.seconds, baseline.as_ref(), &bar);
     bar.finish_and_clear();
     let report = match report {
@@ -146,15 +147,6 @@ fn inputs(args: &InputArgs) -> Result<Vec<(String, ContextArgs)>, CliError> {
         }
     }
     Ok(inputs)
-}
-
-fn progress_bar(seconds: f64) -> ProgressBar {
-    // On a terminal only: elsewhere it draws nothing.
-    let bar = ProgressBar::new((seconds * 1e3) as u64);
-    if let Ok(style) = ProgressStyle::with_template("measuring {wide_bar} {percent}% {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn measure(

@@ -10,7 +10,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use softbpf_conformance::case::{Case, group_name};
 use softbpf_conformance::oracle::{KernelSubject, ModelSubject};
@@ -23,6 +23,7 @@ use softbpf_conformance::{ENGINES, engine_named};
 use crate::args::{ConformArgs, EngineSet, OracleChoice};
 use crate::error::CliError;
 use crate::output::{Output, Status};
+use crate::progress;
 
 pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status, CliError> {
     let mut suite = suite(args);
@@ -41,7 +42,7 @@ pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status,
         None => engine_subjects(args.engine)?,
     };
     let mut oracle = args.oracle.map(oracle).transpose()?;
-    let bar = progress_bar(suite.cases.len() * subjects.len());
+    let bar = progress::bar(Some((suite.cases.len() * subjects.len()) as u64), "{msg:12} {wide_bar} {pos}/{len} {eta}");
     let reports = match &plugin {
         Some(plugin) => run_plugin(plugin, args.jobs, &suite.cases, &mut oracle, &bar).map(|report| vec![report]),
         None => Ok(run_engines(&suite.cases, &mut subjects, &mut oracle, &bar)),
@@ -129,15 +130,6 @@ fn oracle(choice: OracleChoice) -> Result<Box<dyn Subject>, CliError> {
         OracleChoice::Model => Box::new(ModelSubject),
         OracleChoice::Kernel => Box::new(KernelSubject::open().map_err(CliError::Kernel)?),
     })
-}
-
-fn progress_bar(cases: usize) -> ProgressBar {
-    // On a terminal only: elsewhere it draws nothing.
-    let bar = ProgressBar::new(cases as u64);
-    if let Ok(style) = ProgressStyle::with_template("{msg:12} {wide_bar} {pos}/{len} {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn run_plugin<'s>(

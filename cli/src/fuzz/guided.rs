@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value as Json};
 use softbpf::Machine;
 use softbpf::interp::Interpreter;
@@ -26,6 +25,7 @@ use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs};
 use crate::error::CliError;
 use crate::input::{self, Input};
 use crate::output::{Output, Status};
+use crate::progress;
 use crate::run::{self, context, globals};
 
 /// Instructions of one run, unless the command line says otherwise: as many as the kernel's verifier looks at
@@ -57,12 +57,12 @@ pub(crate) fn command(args: &FuzzProgramArgs, output: &mut Output) -> Result<Sta
     let fuzzed = Fuzzed::new(args)?;
     let options = fuzzed.options()?;
     let campaign = Campaign::new(fuzzed.target.clone(), options)?;
-    let bar = progress_bar();
+    let bar = progress::bar(None, "{spinner} {elapsed:>4} {wide_msg}");
     let (mut filed, mut failed) = (Vec::new(), None);
     let summary = campaign.run(|event| {
         let done = match event {
             Event::Tick(stats) => {
-                bar.set_message(progress(&stats));
+                bar.set_message(message(&stats));
                 bar.tick();
                 Ok(())
             }
@@ -304,16 +304,7 @@ fn write(path: &Path, text: &str) -> Result<(), CliError> {
 
 // Progress.
 
-fn progress_bar() -> ProgressBar {
-    // On a terminal only: elsewhere it draws nothing.
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn progress(stats: &Stats) -> String {
+fn message(stats: &Stats) -> String {
     format!(
         "{} inputs, {:.0} a second, {} of {} edges, {} kept, {} found",
         stats.executions,

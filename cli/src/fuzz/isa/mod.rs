@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 use softbpf::insn::Insn;
 use softbpf_conformance::case::group_name;
@@ -27,6 +27,7 @@ use softbpf_conformance::{ENGINES, engine_named};
 use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice};
 use crate::error::CliError;
 use crate::output::{Output, Status};
+use crate::progress;
 
 use self::files::Files;
 use super::jobs;
@@ -43,7 +44,7 @@ struct Campaign {
 }
 
 pub(crate) fn command(args: &FuzzIsaArgs, output: &mut Output) -> Result<Status, CliError> {
-    let bar = progress_bar();
+    let bar = progress::bar(None, "{spinner} {elapsed} {msg}");
     let mut files = Files::new(&args.out);
     let mut watch = |event: Event<'_>| match event {
         Event::Tick(progress) => {
@@ -176,15 +177,6 @@ fn limits(args: &FuzzIsaArgs) -> Limits {
         jobs: jobs(args.jobs),
         findings: args.findings,
     }
-}
-
-fn progress_bar() -> ProgressBar {
-    // On a terminal only: elsewhere it draws nothing.
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
