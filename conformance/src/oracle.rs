@@ -91,7 +91,8 @@ fn setup(case: &Case) -> Result<Setup, Box<dyn std::error::Error>> {
     Ok(Setup { fuel: case.fuel.unwrap_or(setup.fuel), ..setup })
 }
 
-fn answer(observed: Observed, code: &Code) -> Answer {
+/// What vectors call what became of a run of the model.
+pub(crate) fn answer(observed: Observed, code: &Code) -> Answer {
     let memory = observed.packet.unwrap_or(observed.context);
     let state = State { memory: Some(memory), instructions: Some(observed.instructions) };
     match observed.ret {

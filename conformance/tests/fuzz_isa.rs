@@ -97,6 +97,48 @@ fn a_wrong_engine_is_found_by_each_generator() {
     }
 }
 
+/// An interpreter that panics when it has executed a 32-bit signed shift.
+#[derive(Debug)]
+struct Panics(Interpreter);
+
+impl Engine for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+
+    fn run(&mut self, machine: &mut Machine, entry: Entry, _: Option<StepHook<'_>>) -> Finish {
+        let mut panics = false;
+        let finish = self.0.run(
+            machine,
+            entry,
+            Some(&mut |step| panics |= matches!(step.insn, Insn::Alu { op: AluOp::Arsh, width: Width::W32, .. })),
+        );
+        assert!(!panics, "on purpose");
+        finish
+    }
+}
+
+#[test]
+fn a_panic_of_an_engine_is_a_crash() {
+    let make: MakeEngine = || Box::new(Panics(Interpreter::new()));
+    for generator in Generator::ALL {
+        // Where there is no model, the other engine says what is right.
+        let interpreter = ("interpreter".to_owned(), engine_named("interpreter").unwrap());
+        let mut options = engines::Options::new(vec![("panics".to_owned(), make), interpreter]);
+        (options.generators, options.model, options.inputs) = (vec![generator], false, 2);
+        let report = engines::campaign(&options, limits(0, 400), |_| ControlFlow::Continue(())).unwrap();
+        let name = generator.name();
+        assert!((1..=2).contains(&report.findings.len()), "{name}: {:?}", texts(&report));
+        for finding in &report.findings {
+            let text = finding.key.to_string();
+            assert!(text.starts_with("arsh32") && text.ends_with("crash"), "{name}: {text}");
+            assert!(finding.says.iter().any(|(_, what)| what == "panicked: on purpose"), "{name}: {:?}", finding.says);
+            assert_eq!(finding.expected.is_some(), generator != Generator::Scenarios, "{name}");
+            replay(finding);
+        }
+    }
+}
+
 /// Faults planted in the JIT, with what makes such an engine.
 macro_rules! faulty_jits {
     ($($fault:ident)*) => {

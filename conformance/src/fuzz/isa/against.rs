@@ -14,13 +14,16 @@ use softbpf::insn::Insn;
 use super::avoid::{Rows, avoid, has};
 use super::drive::{Shared, Worker, drive};
 use super::encoding::Bad;
+use super::finding::expect;
 use super::key::{About, Key, Kind, about, culprit};
 use super::portable::{Expected, Portable, functions_are_apart};
 use super::probe::{Feature, Lacks, lacks, longest};
+use super::sides::guarded;
 use super::{CampaignError, Event, Finding, Limits, Program, Report, fold};
 use crate::coverage::row_of;
 use crate::generator::{Knobs, Part, Sample, link};
 use crate::minimise::{Options as Minimising, Reproducer, minimise};
+use crate::oracle::ModelSubject;
 use crate::plugin::{Asked, MASK, Plugin, PluginError, case};
 use crate::subject::{Answer, Subject as _};
 
@@ -164,7 +167,7 @@ impl Worker for Against {
                 None => return Ok(()),
             }
         }
-        self.minimise(seed, reproducer, differs.kind, shared)
+        self.minimise(seed, reproducer, differs, shared)
     }
 }
 
@@ -244,14 +247,21 @@ impl Against {
         code.insns().get(code.index_at(slot)?).copied().map(row_of)
     }
 
-    fn minimise(&mut self, seed: u64, from: Reproducer, kind: Kind, shared: &Shared) -> Result<(), CampaignError> {
+    fn minimise(
+        &mut self,
+        seed: u64,
+        from: Reproducer,
+        differs: Differs,
+        shared: &Shared,
+    ) -> Result<(), CampaignError> {
+        let kind = differs.kind;
         let expected = self.portable.expected(from.code(), &from.input);
         let stopping = expected.and_then(|expected| self.stopping_row(&from, expected));
         let options = Minimising { calls: self.options.minimising, rules: MASK, ..Minimising::default() };
         // Each that does not end costs the whole of the plugin's time.
         let mut waits = if kind == Kind::TimedOut { MOST_WAITS } else { usize::MAX };
         let mut failed = None;
-        let mut last = None;
+        let mut last = differs;
         let minimised = minimise(from, &options, |candidate| {
             if waits == 0 {
                 return false;
@@ -266,7 +276,7 @@ impl Against {
             }
             match self.differs(candidate, expected) {
                 Ok(Some(differs)) if differs.kind == kind => {
-                    last = Some(differs);
+                    last = differs;
                     waits -= 1;
                     true
                 }
@@ -277,9 +287,6 @@ impl Against {
                 }
             }
         });
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let found = minimised.found;
         let long = found.len() > LONG && matches!(kind, Kind::Crashed | Kind::Refused);
         let about = match stopping {
@@ -288,20 +295,16 @@ impl Against {
             None => about([found.code()]),
         };
         let key = Key { about, kind };
-        if shared.again(&key) {
-            return Ok(());
+        if !shared.again(&key) {
+            let bytecode = found.code().encode().unwrap_or_default();
+            let case = case(bytecode.clone(), found.input.clone());
+            let answer = guarded(|| ModelSubject.run(&case)).ok();
+            let program = Program::Bytes { bytecode, memory: found.input };
+            let done = minimised.done && waits > 0 && failed.is_none();
+            shared.found(self.finding(key, seed, program, done, last, answer));
         }
-        let differs = match last {
-            Some(differs) => Some(differs),
-            None => match self.portable.expected(found.code(), &found.input) {
-                Some(expected) => self.differs(&found, expected)?,
-                None => None,
-            },
-        };
-        let Some(Differs { expected, got, .. }) = differs else { return Ok(()) };
-        let program = Program::Bytes { bytecode: found.code().encode().unwrap_or_default(), memory: found.input };
-        shared.found(self.finding(key, seed, program, minimised.done && waits > 0, expected, got));
-        Ok(())
+        // What was found until then stays found.
+        failed.map_or(Ok(()), Err)
     }
 
     /// Bytes that must be refused. They are as small as they can be.
@@ -323,8 +326,10 @@ impl Against {
         let key = Key { about: bad.about(), kind };
         if !shared.again(&key) {
             let expected = format!("rejected: {} at {}", bad.reason, bad.slot);
+            let differs = Differs { kind, expected, got: asked.answer.to_string() };
+            let answer = Answer::Rejected { reason: bad.reason, slot: bad.slot, message: String::new() };
             let program = Program::Bytes { bytecode: bad.bytes, memory: Vec::new() };
-            shared.found(self.finding(key, seed, program, true, expected, asked.answer.to_string()));
+            shared.found(self.finding(key, seed, program, true, differs, Some(answer)));
         }
         Ok(())
     }
@@ -335,11 +340,16 @@ impl Against {
         seed: u64,
         program: Program,
         minimised: bool,
-        expected: String,
-        got: String,
+        Differs { expected, got, .. }: Differs,
+        answer: Option<Answer>,
     ) -> Finding {
         let says = vec![("expected".to_owned(), expected), (self.plugin.name(), got)];
-        Finding { key, seed, program, minimised, says, count: 1, after: std::time::Duration::ZERO }
+        let memory = match &program {
+            Program::Bytes { memory, .. } => &memory[..],
+            Program::Scenario(_) => &[],
+        };
+        let expected = answer.and_then(|answer| expect(answer, memory));
+        Finding { key, seed, program, expected, minimised, says, count: 1, after: std::time::Duration::ZERO }
     }
 }
 

@@ -301,7 +301,7 @@ mod tests {
             let key = Key { about: About::Rows(BTreeSet::new()), kind: Kind::OtherResult };
             let program = Program::Bytes { bytecode: Vec::new(), memory: Vec::new() };
             let (says, after) = (Vec::new(), Duration::ZERO);
-            shared.found(Finding { key, seed, program, minimised: true, says, count: 1, after });
+            shared.found(Finding { key, seed, program, expected: None, minimised: true, says, count: 1, after });
             self.0()
         }
     }

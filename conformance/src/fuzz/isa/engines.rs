@@ -12,22 +12,24 @@ use softbpf::insn::Insn;
 use softbpf::object::MAIN;
 use softbpf::program::{Program as Checked, ProgramInfo};
 use softbpf::program_type::ProgramType;
-use softbpf::{Machine, Object, Outcome};
+use softbpf::{Machine, Object};
 
 use super::avoid::{Rows, avoid, has};
 use super::drive::{Shared, Worker, drive};
+use super::finding::expect;
 use super::kernel::KernelSide;
 use super::key::{About, Key, Kind, about, culprit};
+use super::sides::{Differs, Says, Sides, guarded};
 use super::{CampaignError, Event, Finding, Limits, Program, Report};
 use crate::MakeEngine;
-use crate::fuzz::caught;
+use crate::case::Expect;
 use crate::generator::scenario::{Scenario, ScenarioKnobs};
 use crate::generator::{INPUT, Knobs, Sample};
 use crate::hostile;
 use crate::minimise::scenario::minimise_scenario;
 use crate::minimise::{Minimised, Options as Minimising, Reproducer, minimise};
 use crate::model::scenario::{Setups, compare, on_machine};
-use crate::model::{self, Observed, Setup};
+use crate::model::{self, Setup};
 use crate::reusable::Reusable;
 use crate::streams::stream;
 
@@ -138,9 +140,6 @@ struct Engines<'o> {
     seen: usize,
 }
 
-/// Who says what, where they differ.
-type Says = Vec<(String, String)>;
-
 impl Worker for Engines<'_> {
     fn program(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
         let new = shared.known_after(self.seen);
@@ -170,22 +169,23 @@ impl Engines<'_> {
         if let Some(loaded) = ran.on_kernel {
             shared.accept("kernel", loaded);
         }
-        let Some((input, _)) = ran.differs else { return Ok(()) };
+        let Some((input, Differs { kind, .. })) = ran.differs else { return Ok(()) };
         let from = Reproducer::new(code, &inputs[input]);
         let shorten_input = self.kernel.is_none();
         let options = Minimising { calls: self.options.minimising, shorten_input, ..Minimising::default() };
         let found = minimise(from, &options, |candidate| {
             // What the kernel's system calls have against a candidate is not what is looked for.
-            !has(candidate.code(), &self.rows) && self.run_one(candidate).is_ok_and(|says| says.is_some())
+            !has(candidate.code(), &self.rows) && is(kind, self.run_one(candidate).ok().flatten())
         });
-        let says = self.run_one(&found.found)?.unwrap_or_default();
-        report(seed, found, says, shared);
+        if let Some(differs) = self.run_one(&found.found)? {
+            report(seed, found, differs, shared);
+        }
         Ok(())
     }
 
-    fn run_one(&mut self, reproducer: &Reproducer) -> Result<Option<Says>, CampaignError> {
+    fn run_one(&mut self, reproducer: &Reproducer) -> Result<Option<Differs>, CampaignError> {
         let ran = self.run(reproducer.code(), std::slice::from_ref(&reproducer.input))?;
-        Ok(ran.differs.map(|(_, says)| says))
+        Ok(ran.differs.map(|(_, differs)| differs))
     }
 
     /// Runs a program on some inputs, up to the first on which there is a difference.
@@ -201,33 +201,27 @@ impl Engines<'_> {
         let loaded = self.kernel.as_ref().map(|kernel| kernel.load(code)).transpose()?;
         ran.on_kernel = loaded.as_ref().map(Option::is_some);
         for (index, input) in inputs.iter().enumerate() {
-            let mut outcomes = Vec::with_capacity(machines.len());
-            for (machine, (name, _)) in machines.iter_mut().zip(&self.options.engines) {
+            let mut came = Vec::with_capacity(machines.len());
+            for machine in &mut machines {
                 machine.reset();
                 match guarded(|| machine.run(MAIN, Bytes(input)).ok()) {
-                    Ok(Some(outcome)) => outcomes.push(outcome),
+                    Ok(Some(outcome)) => came.push(Ok(outcome)),
                     Ok(None) => return Ok(ran),
-                    Err(panic) => {
-                        ran.differs = Some((index, vec![(name.clone(), panic)]));
-                        return Ok(ran);
-                    }
+                    Err(panic) => came.push(Err(panic)),
                 }
             }
+            let setup = self.options.model.then(|| self.setup.clone().with_context(input));
+            let sides = Sides { engines: came, model: setup.map(|setup| guarded(|| model::run(code, &setup))) };
             ran.executions += 1;
-            ran.instructions += outcomes.first().map_or(0, |outcome| outcome.instructions);
-            ran.returned |= outcomes.iter().all(|outcome| outcome.ret.is_ok());
-            let expected = self.options.model.then(|| {
-                let setup = self.setup.clone().with_context(input);
-                model::run(code, &setup)
-            });
-            let on_kernel = match (&self.kernel, &loaded, outcomes.first()) {
+            ran.instructions += sides.first().map_or(0, |outcome| outcome.instructions);
+            ran.returned |= sides.all_returned();
+            let on_kernel = match (&self.kernel, &loaded, sides.first()) {
                 (Some(kernel), Some(Some(loaded)), Some(outcome)) => kernel.differs(loaded, input, outcome)?,
                 (..) => None,
             };
-            if differ(&outcomes, expected.as_ref()) || on_kernel.is_some() {
-                let mut says = says(&self.options.engines, &outcomes, expected.as_ref());
-                says.extend(on_kernel.map(|what| ("kernel".to_owned(), what)));
-                ran.differs = Some((index, says));
+            let kernel = on_kernel.map(|what| ("kernel".to_owned(), what));
+            ran.differs = sides.differs(code, &self.options.engines, kernel).map(|differs| (index, differs));
+            if ran.differs.is_some() {
                 break;
             }
         }
@@ -244,35 +238,37 @@ impl Engines<'_> {
             let key = Key { about, kind: Kind::OtherResult };
             let says = vec![("encoded again".to_owned(), format!("{:02x?}", code.encode()))];
             let program = Program::Bytes { bytecode: bytes, memory: Vec::new() };
-            shared.found(finding(key, seed, program, false, says));
+            shared.found(finding(key, seed, program, false, says, None));
             return;
         }
         let code = code.map(|code| avoid(&code, &self.rows));
         let reproducer = code.map(|code| Reproducer::new(code, &[0x5a; hostile::CONTEXT]));
         let ran = reproducer.as_ref().and_then(|reproducer| self.run_stream(reproducer));
         shared.count(Generator::Streams.name(), ran.is_some(), ran.is_some().into());
-        if let (Some(Some(_)), Some(from)) = (ran, reproducer) {
+        if let (Some(Some(Differs { kind, .. })), Some(from)) = (ran, reproducer) {
             let options = Minimising { calls: self.options.minimising, values: None, ..Minimising::default() };
             let found = minimise(from, &options, |candidate| {
-                !has(candidate.code(), &self.rows) && self.run_stream(candidate).flatten().is_some()
+                !has(candidate.code(), &self.rows) && is(kind, self.run_stream(candidate).flatten())
             });
-            let says = self.run_stream(&found.found).flatten().unwrap_or_default();
-            report(seed, found, says, shared);
+            if let Some(differs) = self.run_stream(&found.found).flatten() {
+                report(seed, found, differs, shared);
+            }
         }
     }
 
     /// Runs a hostile program: the outer is `None` when it is not one, the inner when there is no difference.
-    fn run_stream(&mut self, reproducer: &Reproducer) -> Option<Option<Says>> {
+    fn run_stream(&mut self, reproducer: &Reproducer) -> Option<Option<Differs>> {
         let object = hostile::object_of(reproducer.code().clone())?;
-        let mut outcomes = Vec::new();
-        for (machine, (name, _)) in self.machines.iter_mut().zip(&self.options.engines) {
+        let mut came = Vec::new();
+        for machine in &mut self.machines {
             let vm = machine.load(&object).ok()?;
             match guarded(|| hostile::run(vm, &reproducer.input)) {
-                Ok(outcome) => outcomes.push(outcome?),
-                Err(panic) => return Some(Some(vec![(name.clone(), panic)])),
+                Ok(outcome) => came.push(Ok(outcome?)),
+                Err(panic) => came.push(Err(panic)),
             }
         }
-        Some(differ(&outcomes, None).then(|| says(&self.options.engines, &outcomes, None)))
+        let sides = Sides { engines: came, model: None };
+        Some(sides.differs(reproducer.code(), &self.options.engines, None))
     }
 
     fn scenario(&mut self, seed: u64, shared: &Shared) {
@@ -283,23 +279,24 @@ impl Engines<'_> {
         let ran = self.run_scenario(&scenario);
         shared.count(Generator::Scenarios.name(), ran.returned, ran.executions);
         shared.count_instructions(ran.instructions);
-        if ran.differs.is_some() {
+        if let Some((_, Differs { kind, .. })) = ran.differs {
             let options = Minimising { calls: self.options.minimising, ..Minimising::default() };
             let minimised = minimise_scenario(scenario, &options, |scenario| {
                 !scenario.programs.iter().any(|code| has(code, &self.rows))
-                    && self.run_scenario(scenario).differs.is_some()
+                    && is(kind, self.run_scenario(scenario).differs.map(|(_, differs)| differs))
             });
-            let says = self.run_scenario(&minimised.found).differs.map(|(_, says)| says).unwrap_or_default();
-            let key = Key { about: about(&minimised.found.programs), kind: Kind::OtherResult };
+            let Some((_, Differs { says, .. })) = self.run_scenario(&minimised.found).differs else { return };
+            let key = Key { about: about(&minimised.found.programs), kind };
             let program = Program::Scenario(Box::new(minimised.found));
-            shared.found(finding(key, seed, program, minimised.done, says));
+            shared.found(finding(key, seed, program, minimised.done, says, None));
         }
     }
 
     fn run_scenario(&mut self, scenario: &Scenario) -> Ran {
         guarded(|| self.try_scenario(scenario)).unwrap_or_else(|panic| {
             // Which of the engines it was shows when the test is run that is written of it.
-            Ran { differs: Some((0, vec![("an engine".to_owned(), panic)])), ..Ran::default() }
+            let says = vec![("an engine".to_owned(), panic)];
+            Ran { differs: Some((0, Differs { kind: Kind::Crashed, says, expected: None })), ..Ran::default() }
         })
     }
 
@@ -312,7 +309,7 @@ impl Engines<'_> {
             ran.executions = runs;
             ran.instructions = seen.iter().map(|seen| seen.observed.instructions).sum();
             ran.returned = seen.iter().all(|seen| seen.observed.ret.is_ok());
-            ran.differs = difference.map(|difference| (0, vec![("difference".to_owned(), difference.to_string())]));
+            ran.differs = difference.map(|difference| other(vec![("difference".to_owned(), difference.to_string())]));
             return ran;
         }
         let mut got = Vec::new();
@@ -328,15 +325,10 @@ impl Engines<'_> {
         if got.windows(2).any(|pair| pair[0] != pair[1]) {
             let says =
                 self.options.engines.iter().zip(&got).map(|((name, _), got)| (name.clone(), format!("{got:x?}")));
-            ran.differs = Some((0, says.collect()));
+            ran.differs = Some(other(says.collect()));
         }
         ran
     }
-}
-
-/// What an engine does, or that it panics, in words.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    caught(run).map_err(|text| format!("panicked: {text}"))
 }
 
 /// What came of a program.
@@ -350,35 +342,27 @@ struct Ran {
     /// Whether the kernel takes it, if it was asked.
     on_kernel: Option<bool>,
     /// The input on which there is a difference, and what is said of it.
-    differs: Option<(usize, Says)>,
+    differs: Option<(usize, Differs)>,
 }
 
-fn differ(outcomes: &[Outcome], expected: Option<&Observed>) -> bool {
-    let Some((first, others)) = outcomes.split_first() else { return false };
-    others.iter().any(|other| other != first) || expected.is_some_and(|expected| Observed::from(first) != *expected)
+/// A difference of this kind: another one is another finding.
+fn is(kind: Kind, differs: Option<Differs>) -> bool {
+    differs.is_some_and(|differs| differs.kind == kind)
 }
 
-fn says(engines: &[(String, MakeEngine)], outcomes: &[Outcome], expected: Option<&Observed>) -> Says {
-    let mut says: Says = Vec::new();
-    let mut say = |who: &str, observed: &Observed| {
-        says.push((who.to_owned(), format!("{observed}, memory {:02x?}", observed.context)));
-    };
-    if let Some(expected) = expected {
-        say("model", expected);
-    }
-    for ((name, _), outcome) in engines.iter().zip(outcomes) {
-        say(name, &Observed::from(outcome));
-    }
-    says
+/// Another result of a scenario; the test that is written of it asks the model again.
+fn other(says: Says) -> (usize, Differs) {
+    (0, Differs { kind: Kind::OtherResult, says, expected: None })
 }
 
-fn report(seed: u64, found: Minimised, says: Says, shared: &Shared) {
-    let Minimised { found, done, .. } = found;
-    let key = Key { about: about([found.code()]), kind: Kind::OtherResult };
+fn report(seed: u64, found: Minimised, differs: Differs, shared: &Shared) {
+    let (Minimised { found, done, .. }, Differs { kind, says, expected }) = (found, differs);
+    let key = Key { about: about([found.code()]), kind };
+    let expected = expected.and_then(|answer| expect(answer, &found.input));
     let program = Program::Bytes { bytecode: found.code().encode().unwrap_or_default(), memory: found.input };
-    shared.found(finding(key, seed, program, done, says));
+    shared.found(finding(key, seed, program, done, says, expected));
 }
 
-fn finding(key: Key, seed: u64, program: Program, minimised: bool, says: Says) -> Finding {
-    Finding { key, seed, program, minimised, says, count: 1, after: Duration::ZERO }
+fn finding(key: Key, seed: u64, program: Program, minimised: bool, says: Says, expected: Option<Expect>) -> Finding {
+    Finding { key, seed, program, expected, minimised, says, count: 1, after: Duration::ZERO }
 }

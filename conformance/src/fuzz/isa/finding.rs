@@ -6,11 +6,9 @@ use std::time::Duration;
 use softbpf::codec::{Code, SLOT_BYTES};
 
 use super::key::Key;
-use crate::case::Case;
-use crate::engine_named;
+use crate::case::{End, Expect};
 use crate::generator::scenario::{Input, Scenario};
-use crate::plugin;
-use crate::subject::{Answer, EngineSubject, State, Subject};
+use crate::subject::{Answer, State};
 
 /// What shows a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +33,9 @@ pub struct Finding {
     pub seed: u64,
     /// The smallest program that was found to show it.
     pub program: Program,
+    /// How one program ends where it is right: as the model says, without it as most engines do. `None` for programs with
+    /// maps, whose tests ask again, and when nobody knows.
+    pub expected: Option<Expect>,
     /// It is known to be the smallest: time and patience were enough.
     pub minimised: bool,
     /// Who says what.
@@ -86,9 +87,11 @@ impl Finding {
         }
     }
 
-    /// A conformance vector, with what the interpreter says expected; none for programs with maps.
+    /// A conformance vector; none for programs with maps, or when nobody knows what is right.
     pub fn vector(&self) -> Option<String> {
-        let Program::Bytes { bytecode, memory } = &self.program else { return None };
+        let (Program::Bytes { bytecode, memory }, Some(expected)) = (&self.program, &self.expected) else {
+            return None;
+        };
         let mut text = format!("# Program {} of softbpf fuzz isa.\n", self.seed);
         for (who, what) in &self.says {
             let _ = writeln!(text, "# {}: {}", plain(who), plain(what));
@@ -101,7 +104,7 @@ impl Finding {
             let _ = writeln!(text, "memory: {}", hex(memory));
         }
         let _ = writeln!(text, "rules: mask shifts");
-        text.push_str(&expectation(&plugin::case(bytecode.clone(), memory.clone()), memory));
+        text.push_str(&expectation(expected)?);
         Some(text)
     }
 
@@ -109,23 +112,31 @@ impl Finding {
     pub fn rust_test(&self, name: &str) -> String {
         match (&self.program, self.vector()) {
             (Program::Scenario(scenario), _) => scenario_test(name, self.seed, scenario),
-            (Program::Bytes { .. }, vector) => vector_test(name, &vector.unwrap_or_default()),
+            (Program::Bytes { .. }, Some(vector)) => vector_test(name, &vector),
+            (Program::Bytes { bytecode, .. }, None) => bytes_test(name, self.seed, bytecode),
         }
     }
 }
 
-/// What the interpreter makes of it.
-fn expectation(case: &Case, memory: &[u8]) -> String {
-    let changed = |state: &State| match &state.memory {
-        Some(after) if after != memory => format!("after: {}\n", hex(after)),
-        Some(_) | None => String::new(),
+/// The end that an answer makes expected of a program on this memory; none when it is no end.
+pub(super) fn expect(answer: Answer, memory: &[u8]) -> Option<Expect> {
+    let (end, state) = match answer {
+        Answer::Returned { r0, state } => (End::Returns(r0), state),
+        Answer::Trapped { name, slot, state, .. } => (End::Traps(name, slot), state),
+        Answer::Rejected { reason, slot, .. } => (End::Rejected(reason, slot), State::default()),
+        Answer::Failed { .. } | Answer::Crashed { .. } | Answer::Skipped { .. } => return None,
     };
-    let answer = engine_named("interpreter").map(|engine| EngineSubject::new(engine).run(case));
-    match answer {
-        Ok(Answer::Returned { r0, state }) => format!("{}r0: {r0:#x}\n", changed(&state)),
-        Ok(Answer::Trapped { name, slot, state, .. }) => format!("{}trap: {name} at {slot}\n", changed(&state)),
-        Ok(Answer::Rejected { reason, slot, .. }) => format!("reject: {reason} at {slot}\n"),
-        Ok(Answer::Failed { .. } | Answer::Crashed { .. } | Answer::Skipped { .. }) | Err(_) => String::new(),
+    Some(Expect { end, after: state.memory.filter(|after| after != memory), instructions: None })
+}
+
+/// The lines that say what is expected; vectors have none for just any error.
+fn expectation(Expect { end, after, .. }: &Expect) -> Option<String> {
+    let after = after.as_ref().map_or_else(String::new, |after| format!("after: {}\n", hex(after)));
+    match end {
+        End::Returns(r0) => Some(format!("{after}r0: {r0:#x}\n")),
+        End::Traps(name, slot) => Some(format!("{after}trap: {name} at {slot}\n")),
+        End::Rejected(reason, slot) => Some(format!("reject: {reason} at {slot}\n")),
+        End::Fails => None,
     }
 }
 
@@ -174,6 +185,17 @@ fn vector_test(name: &str, vector: &str) -> String {
          for engine in softbpf_conformance::engines() {{\n            \
          let answer = EngineSubject::new(engine).run(&case);\n            \
          assert_eq!(judge(&case, &answer), Verdict::Passed);\n        }}\n    }}\n}}\n"
+    )
+}
+
+/// A test that only holds engines to each other, and to what the bytes are.
+fn bytes_test(name: &str, seed: u64, bytecode: &[u8]) -> String {
+    let comments: String = lines(bytecode).iter().map(|line| format!("    // {line}\n")).collect();
+    format!(
+        "/// Program {seed} of softbpf fuzz isa.\n#[test]\nfn {name}() {{\n    use softbpf::codec::Code;\n    \
+         use softbpf_conformance::hostile;\n\n{comments}    let bytes: &[u8] = &{bytecode:?};\n    \
+         let code = Code::decode(bytes).unwrap();\n    assert_eq!(code.encode().unwrap(), bytes);\n    \
+         hostile::assert_agreement(&hostile::object_of(code).unwrap());\n}}\n"
     )
 }
 
@@ -226,11 +248,26 @@ mod tests {
             key: Key { about: About::Rows(BTreeSet::from([Insn::mov(R0, 0)])), kind: Kind::OtherResult },
             seed: 7,
             program: Program::Bytes { bytecode, memory: Vec::new() },
+            expected: Some(Expect { end: End::Returns(2), after: None, instructions: None }),
             minimised: true,
             says: vec![("a\nplugin".to_owned(), what.to_owned())],
             count: 1,
             after: Duration::ZERO,
         }
+    }
+
+    /// The program returns 1, here; a finding may be just about that.
+    #[test]
+    fn the_vector_expects_what_the_finding_says() {
+        let mut finding = finding("r0 = 1");
+        assert!(finding.vector().is_some_and(|text| text.ends_with("\nr0: 0x2\n")), "{:?}", finding.vector());
+        let end = End::Traps("out of bounds".to_owned(), 1);
+        finding.expected = Some(Expect { end, after: Some(vec![1, 2]), instructions: None });
+        let vector = finding.vector().unwrap_or_default();
+        assert!(vector.ends_with("\nafter: 01 02\ntrap: out of bounds at 1\n"), "{vector}");
+        finding.expected = None;
+        assert_eq!(finding.vector(), None);
+        assert!(finding.rust_test().contains("hostile::assert_agreement"));
     }
 
     #[test]

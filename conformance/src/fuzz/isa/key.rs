@@ -18,7 +18,7 @@ pub enum Kind {
     Refused,
     /// It gives a result where it must refuse.
     NotRefused,
-    /// It dies by a signal.
+    /// It dies: by a signal, or, an engine here, by a panic.
     Crashed,
     /// It does not end in time.
     TimedOut,

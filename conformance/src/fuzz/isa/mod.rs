@@ -20,6 +20,7 @@ mod kernel;
 pub mod key;
 mod portable;
 mod probe;
+mod sides;
 
 use std::num::NonZero;
 use std::time::Duration;
