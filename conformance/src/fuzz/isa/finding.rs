@@ -267,7 +267,7 @@ mod tests {
         assert!(vector.ends_with("\nafter: 01 02\ntrap: out of bounds at 1\n"), "{vector}");
         finding.expected = None;
         assert_eq!(finding.vector(), None);
-        assert!(finding.rust_test().contains("hostile::assert_agreement"));
+        assert!(finding.rust_test("finding").contains("hostile::assert_agreement"));
     }
 
     #[test]

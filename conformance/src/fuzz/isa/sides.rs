@@ -2,13 +2,12 @@
 //!
 //! It knows outcomes, not how they came about: that is [`super::engines`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use softbpf::Outcome;
 use softbpf::codec::Code;
 
 use super::key::Kind;
 use crate::MakeEngine;
+use crate::fuzz::caught;
 use crate::model::Observed;
 use crate::subject::Answer;
 use crate::{oracle, subject};
@@ -98,10 +97,7 @@ impl Sides {
 
 /// What comes of it, or in words how it panics: a finding like others. A machine that was cut off can be loaded again.
 pub(super) fn guarded<T>(run: impl FnOnce() -> T) -> Came<T> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        format!("panicked: {}", text.unwrap_or("without a word"))
-    })
+    caught(run).map_err(|text| format!("panicked: {text}"))
 }
 
 #[cfg(test)]
