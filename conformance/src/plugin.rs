@@ -61,6 +61,7 @@ impl Plugin {
         }
         command.args(&self.options).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = group::spawn(&mut command)?;
+        outlived::limit(&child, self.timeout);
         let deadline = Instant::now() + self.timeout;
         // None of these threads is joined: something that left the group may hold the pipe open for ever.
         let (input, stdin) = (spaced_hex(program), child.stdin.take());
@@ -288,6 +289,32 @@ mod group {
         // It fails when the child has ended.
         let _ = child.kill();
     }
+}
+
+/// A plugin that hangs when this process is killed, which kills no other process group. A signal at a parent's death would
+/// need unsafe code between fork and exec, so it is processor time that ends it: as much as it can use until its time is up,
+/// on all CPUs at once. What only waits is not ended; what reads or writes finds its pipes closed.
+#[cfg(target_os = "linux")]
+mod outlived {
+    use std::num::NonZero;
+    use std::process::Child;
+    use std::thread::available_parallelism;
+    use std::time::Duration;
+
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    pub(super) fn limit(child: &Child, timeout: Duration) {
+        let cpus = available_parallelism().map_or(1, NonZero::get) as u64;
+        let seconds = Some(timeout.as_secs().saturating_add(2).saturating_mul(cpus));
+        // It fails when the child has ended, or has a lower limit already.
+        let _ = prlimit(Some(Pid::from_child(child)), Resource::Cpu, Rlimit { current: seconds, maximum: seconds });
+    }
+}
+
+/// Where nobody can limit another process.
+#[cfg(not(target_os = "linux"))]
+mod outlived {
+    pub(super) fn limit(_: &std::process::Child, _: std::time::Duration) {}
 }
 
 /// What a plugin wrote, up to a limit, once the pipe is closed; the rest is read and dropped.

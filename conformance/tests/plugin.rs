@@ -169,6 +169,19 @@ fn run_all<'s>(plugin: &Plugin, cases: &'s [Case], jobs: usize) -> Result<Report
     plugin.run_all(cases, jobs, None, || ()).map_err(|error| error.to_string())
 }
 
+/// Nobody is left to kill it when we are killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plugin_cannot_use_the_processor_for_ever() {
+    let cases = endings();
+    let five = cases.last().expect("there are some");
+    // Standard input comes when the limit has been set.
+    let mut limited = shell("cat >/dev/null; printf %x $(ulimit -t)", 3 * SECOND);
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let answer = limited.run(five);
+    assert!(matches!(answer, Answer::Returned { r0, .. } if r0 == 5 * cpus), "{answer:?}");
+}
+
 #[test]
 fn a_plugin_that_cannot_be_run_ends_it_all() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
