@@ -3,9 +3,9 @@
 //! What "show" means is the caller's: a predicate, called a bounded number of times. Every program that it is asked
 //! about passes the structural check, and the same question always gets the same answer: nothing here is random.
 //!
-//! Passes are repeated until none of them finds anything: [`delete`] leaves out ranges of instructions, [`simpler`]
-//! knows what could stand in an instruction's place, [`registers`] makes do with fewer of them, [`input`] shortens and
-//! zeroes. [`flow`] keeps jumps and calls leading where they led. [`scenario`] is the same for generated scenarios.
+//! Passes are repeated until none of them finds anything: `delete` leaves out ranges of instructions, `simpler`
+//! knows what could stand in an instruction's place, `registers` makes do with fewer of them, `input` shortens and
+//! zeroes. `flow` keeps jumps and calls leading where they led. [`scenario`] is the same for generated scenarios.
 
 mod delete;
 pub(crate) mod flow;
