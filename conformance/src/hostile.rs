@@ -18,6 +18,9 @@ pub const FUEL: u64 = 10_000;
 /// Bytes of context that a hostile program gets.
 pub const CONTEXT: usize = 64;
 
+/// The context that a hostile program gets.
+pub const INPUT: [u8; CONTEXT] = [0x5a; CONTEXT];
+
 /// Elements of a map that are looked at in the end.
 const ELEMENTS: usize = 64;
 
@@ -66,7 +69,12 @@ thread_local! {
 ///
 /// Programs that cannot be run (bad context, unlinked) are left out; an object whose maps cannot be made has none.
 pub fn run_all(object: &Object) -> Vec<Seen> {
-    MACHINES.with_borrow_mut(|machines| machines.iter_mut().filter_map(|machine| run_every(object, machine)).collect())
+    MACHINES.with_borrow_mut(|machines| run_on(object, machines))
+}
+
+/// The same on these machines.
+pub fn run_on(object: &Object, machines: &mut [Reusable]) -> Vec<Seen> {
+    machines.iter_mut().filter_map(|machine| run_every(object, machine)).collect()
 }
 
 /// Runs the first program of an object, which has been loaded, once; `None` when it cannot be run (bad context, unlinked).
@@ -88,8 +96,7 @@ fn run_every(object: &Object, machine: &mut Reusable) -> Option<Seen> {
     vm.fuel = FUEL;
     let names: Vec<String> = vm.programs().map(|info| info.name.to_string()).collect();
     prepare(vm);
-    let context = [0x5a; CONTEXT];
-    let outcomes = names.iter().filter_map(|name| vm.run(name, Bytes(&context)).ok()).collect();
+    let outcomes = names.iter().filter_map(|name| vm.run(name, Bytes(&INPUT)).ok()).collect();
     Some(Seen { outcomes, maps: contents(vm) })
 }
 

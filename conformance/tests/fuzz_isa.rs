@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use softbpf::Machine;
 use softbpf::engine::{Engine, Entry, Finish, StepHook};
-use softbpf::insn::{AluOp, Insn, Width};
+use softbpf::insn::{AluOp, Callee, Insn, Width};
 use softbpf::interp::Interpreter;
 use softbpf_conformance::fuzz::isa::against::{self, Options};
 use softbpf_conformance::fuzz::isa::engines::{self, Generator};
-use softbpf_conformance::fuzz::isa::{CampaignError, Feature, Finding, Kind, Limits, Report};
+use softbpf_conformance::fuzz::isa::{CampaignError, Feature, Finding, Kind, Limits, Program, Report};
 use softbpf_conformance::generator::Knobs;
+use softbpf_conformance::hostile;
 use softbpf_conformance::plugin::Plugin;
+use softbpf_conformance::reusable::Reusable;
 use softbpf_conformance::subject::{EngineSubject, Subject as _};
 use softbpf_conformance::verdict::{Verdict, judge};
 use softbpf_conformance::{ENGINES, MakeEngine, engine_named, vectors};
@@ -94,6 +96,50 @@ fn a_wrong_engine_is_found_by_each_generator() {
             assert!(finding.instructions() <= 5 && finding.minimised, "{name}: {:#?}", finding.listing());
             replay(finding);
         }
+    }
+}
+
+/// An interpreter that returns one more than it should when a helper was called.
+#[derive(Debug)]
+struct WrongCalls(Interpreter);
+
+impl Engine for WrongCalls {
+    fn name(&self) -> &'static str {
+        "wrong calls"
+    }
+
+    fn run(&mut self, machine: &mut Machine, entry: Entry, _: Option<StepHook<'_>>) -> Finish {
+        let mut wrong = 0;
+        let finish = self.0.run(
+            machine,
+            entry,
+            Some(&mut |step| wrong |= u64::from(matches!(step.insn, Insn::Call(Callee::Helper(_))))),
+        );
+        Finish { ret: finish.ret.map(|r0| r0.wrapping_add(wrong)), ..finish }
+    }
+}
+
+/// What needs maps or helpers to show is not saved as if it did not.
+#[test]
+fn a_finding_among_streams_is_saved_with_what_it_needs() {
+    let make: MakeEngine = || Box::new(WrongCalls(Interpreter::new()));
+    let interpreter = ("interpreter".to_owned(), engine_named("interpreter").unwrap());
+    let mut options = engines::Options::new(vec![interpreter, ("wrong".to_owned(), make)]);
+    (options.generators, options.minimising) = (vec![Generator::Streams], 2_000);
+    let few = Limits { findings: 3, ..limits(0, 1_000) };
+    let report = engines::campaign(&options, few, |_| ControlFlow::Continue(())).unwrap();
+    assert!(!report.findings.is_empty());
+    for finding in &report.findings {
+        let Program::Hostile(bytes) = &finding.program else { panic!("{:#?}", finding.listing()) };
+        assert_eq!((finding.vector(), finding.bytecode()), (None, Some(&bytes[..])));
+        let test = finding.rust_test();
+        assert!(test.contains("hostile::assert_agreement") && test.contains(&format!("{bytes:?}")), "{test}");
+        // It still shows in the surroundings that the test has; here all engines agree.
+        let object = hostile::object(bytes).expect("it is one");
+        hostile::assert_agreement(&object);
+        let engines = vec![engine_named("interpreter").unwrap(), make];
+        let seen = hostile::run_on(&object, &mut Reusable::on(engines));
+        assert_ne!(seen[0], seen[1], "{:#?}", finding.listing());
     }
 }
 

@@ -1,5 +1,5 @@
 //! The files of findings: `NAME.vec` for `softbpf conform`, `NAME.bin` for `softbpf run`, `NAME.rs`, a test; `NAME.txt`
-//! for programs with maps, which the first two cannot have.
+//! for programs with maps, helpers or little fuel, which the first two cannot have.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -346,7 +346,7 @@ impl Against {
         let says = vec![("expected".to_owned(), expected), (self.plugin.name(), got)];
         let memory = match &program {
             Program::Bytes { memory, .. } => &memory[..],
-            Program::Scenario(_) => &[],
+            Program::Hostile(_) | Program::Scenario(_) => &[],
         };
         let expected = answer.and_then(|answer| expect(answer, memory));
         Finding { key, seed, program, expected, minimised, says, count: 1, after: std::time::Duration::ZERO }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use softbpf::codec::Code;
 use softbpf::context::Bytes;
-use softbpf::insn::Insn;
+use softbpf::insn::{Callee, Imm64, Insn};
 use softbpf::object::MAIN;
 use softbpf::program::{Program as Checked, ProgramInfo};
 use softbpf::program_type::ProgramType;
@@ -149,7 +149,7 @@ impl Worker for Engines<'_> {
         match generators[(seed % generators.len() as u64) as usize] {
             Generator::Samples => self.sample(seed, shared)?,
             Generator::Scenarios => self.scenario(seed, shared),
-            Generator::Streams => self.stream(seed, shared),
+            Generator::Streams => self.stream(seed, shared)?,
         }
         Ok(())
     }
@@ -178,7 +178,8 @@ impl Engines<'_> {
             !has(candidate.code(), &self.rows) && is(kind, self.run_one(candidate).ok().flatten())
         });
         if let Some(differs) = self.run_one(&found.found)? {
-            report(seed, found, differs, shared);
+            let Minimised { found, done, .. } = found;
+            report(seed, &found.code().clone(), bytes(found), done, differs, shared);
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl Engines<'_> {
         Ok(ran)
     }
 
-    fn stream(&mut self, seed: u64, shared: &Shared) {
+    fn stream(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
         let bytes = stream(seed, 64);
         let code = Code::decode(&bytes).ok();
         if let Some(code) = &code
@@ -237,38 +238,56 @@ impl Engines<'_> {
             let about = About::Encoding { reason: "decoded and encoded again".to_owned(), class: bytes[0] & 7 };
             let key = Key { about, kind: Kind::OtherResult };
             let says = vec![("encoded again".to_owned(), format!("{:02x?}", code.encode()))];
-            let program = Program::Bytes { bytecode: bytes, memory: Vec::new() };
-            shared.found(finding(key, seed, program, false, says, None));
-            return;
+            shared.found(finding(key, seed, Program::Hostile(bytes), false, says, None));
+            return Ok(());
         }
         let code = code.map(|code| avoid(&code, &self.rows));
-        let reproducer = code.map(|code| Reproducer::new(code, &[0x5a; hostile::CONTEXT]));
-        let ran = reproducer.as_ref().and_then(|reproducer| self.run_stream(reproducer));
+        let ran = code.as_ref().and_then(|code| self.run_stream(code));
         shared.count(Generator::Streams.name(), ran.is_some(), ran.is_some().into());
-        if let (Some(Some(Differs { kind, .. })), Some(from)) = (ran, reproducer) {
+        if let (Some(Some(Differs { kind, .. })), Some(code)) = (ran, code) {
             let options = Minimising { calls: self.options.minimising, values: None, ..Minimising::default() };
-            let found = minimise(from, &options, |candidate| {
-                !has(candidate.code(), &self.rows) && is(kind, self.run_stream(candidate).flatten())
+            let Minimised { found, done, .. } = minimise(Reproducer::new(code, &[]), &options, |candidate| {
+                !has(candidate.code(), &self.rows) && is(kind, self.run_stream(candidate.code()).flatten())
             });
-            if let Some(differs) = self.run_stream(&found.found).flatten() {
-                report(seed, found, differs, shared);
+            let code = found.code();
+            let Some(differs) = self.run_stream(code).flatten() else { return Ok(()) };
+            if let Some((program, differs)) = self.without_maps(code, kind)? {
+                report(seed, code, program, done, differs, shared);
+            } else {
+                let program = Program::Hostile(code.encode().unwrap_or_default());
+                report(seed, code, program, done, differs, shared);
             }
         }
+        Ok(())
+    }
+
+    /// A program that shows the same by itself, so that whoever reads a vector or bytecode can see it.
+    fn without_maps(&mut self, code: &Code, kind: Kind) -> Result<Option<(Program, Differs)>, CampaignError> {
+        let calls = |insn| matches!(insn, Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. } | Callee::Reg(_)));
+        let plain = |value| matches!(value, Imm64::Value(_) | Imm64::Code(_));
+        let names = |insn| matches!(insn, Insn::LoadImm64 { value, .. } if !plain(value));
+        let needs = |&insn: &Insn| calls(insn) || names(insn);
+        if code.insns().iter().any(needs) {
+            return Ok(None);
+        }
+        let alone = Reproducer::new(code.clone(), &hostile::INPUT);
+        let differs = self.run_one(&alone)?.filter(|differs| differs.kind == kind);
+        Ok(differs.map(|differs| (bytes(alone), differs)))
     }
 
     /// Runs a hostile program: the outer is `None` when it is not one, the inner when there is no difference.
-    fn run_stream(&mut self, reproducer: &Reproducer) -> Option<Option<Differs>> {
-        let object = hostile::object_of(reproducer.code().clone())?;
+    fn run_stream(&mut self, code: &Code) -> Option<Option<Differs>> {
+        let object = hostile::object_of(code.clone())?;
         let mut came = Vec::new();
         for machine in &mut self.machines {
             let vm = machine.load(&object).ok()?;
-            match guarded(|| hostile::run(vm, &reproducer.input)) {
+            match guarded(|| hostile::run(vm, &hostile::INPUT)) {
                 Ok(outcome) => came.push(Ok(outcome?)),
                 Err(panic) => came.push(Err(panic)),
             }
         }
         let sides = Sides { engines: came, model: None };
-        Some(sides.differs(reproducer.code(), &self.options.engines, None))
+        Some(sides.differs(code, &self.options.engines, None))
     }
 
     fn scenario(&mut self, seed: u64, shared: &Shared) {
@@ -355,12 +374,19 @@ fn other(says: Says) -> (usize, Differs) {
     (0, Differs { kind: Kind::OtherResult, says, expected: None })
 }
 
-fn report(seed: u64, found: Minimised, differs: Differs, shared: &Shared) {
-    let (Minimised { found, done, .. }, Differs { kind, says, expected }) = (found, differs);
-    let key = Key { about: about([found.code()]), kind };
-    let expected = expected.and_then(|answer| expect(answer, &found.input));
-    let program = Program::Bytes { bytecode: found.code().encode().unwrap_or_default(), memory: found.input };
-    shared.found(finding(key, seed, program, done, says, expected));
+fn bytes(Reproducer { programs, input }: Reproducer) -> Program {
+    let bytecode = programs.first().and_then(|code| code.encode().ok()).unwrap_or_default();
+    Program::Bytes { bytecode, memory: input }
+}
+
+fn report(seed: u64, code: &Code, program: Program, minimised: bool, differs: Differs, shared: &Shared) {
+    let Differs { kind, says, expected } = differs;
+    let key = Key { about: about([code]), kind };
+    let expected = match &program {
+        Program::Bytes { memory, .. } => expected.and_then(|answer| expect(answer, memory)),
+        Program::Hostile(_) | Program::Scenario(_) => None,
+    };
+    shared.found(finding(key, seed, program, minimised, says, expected));
 }
 
 fn finding(key: Key, seed: u64, program: Program, minimised: bool, says: Says, expected: Option<Expect>) -> Finding {

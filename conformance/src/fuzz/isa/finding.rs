@@ -20,6 +20,8 @@ pub enum Program {
         /// The memory.
         memory: Vec<u8>,
     },
+    /// A program that needs what [`hostile`](crate::hostile) gives it: maps, little fuel, a tail call of itself.
+    Hostile(Vec<u8>),
     /// Programs with maps.
     Scenario(Box<Scenario>),
 }
@@ -50,7 +52,7 @@ impl Finding {
     /// Instructions of the program; slots of bytes that are none.
     pub fn instructions(&self) -> usize {
         match &self.program {
-            Program::Bytes { bytecode, .. } => {
+            Program::Bytes { bytecode, .. } | Program::Hostile(bytecode) => {
                 Code::decode(bytecode).map_or(bytecode.len().div_ceil(SLOT_BYTES), |code| code.insns().len())
             }
             Program::Scenario(scenario) => scenario.programs.iter().map(|code| code.insns().len()).sum(),
@@ -74,7 +76,7 @@ impl Finding {
     /// The program, a line an instruction.
     pub fn listing(&self) -> Vec<String> {
         match &self.program {
-            Program::Bytes { bytecode, .. } => lines(bytecode),
+            Program::Bytes { bytecode, .. } | Program::Hostile(bytecode) => lines(bytecode),
             Program::Scenario(scenario) => scenario.to_string().lines().map(str::to_owned).collect(),
         }
     }
@@ -82,7 +84,7 @@ impl Finding {
     /// The program as bytecode, if it is but one.
     pub fn bytecode(&self) -> Option<&[u8]> {
         match &self.program {
-            Program::Bytes { bytecode, .. } => Some(bytecode),
+            Program::Bytes { bytecode, .. } | Program::Hostile(bytecode) => Some(bytecode),
             Program::Scenario(_) => None,
         }
     }
@@ -113,7 +115,9 @@ impl Finding {
         match (&self.program, self.vector()) {
             (Program::Scenario(scenario), _) => scenario_test(name, self.seed, scenario),
             (Program::Bytes { .. }, Some(vector)) => vector_test(name, &vector),
-            (Program::Bytes { bytecode, .. }, None) => bytes_test(name, self.seed, bytecode),
+            (Program::Bytes { bytecode, .. } | Program::Hostile(bytecode), _) => {
+                hostile_test(name, self.seed, bytecode)
+            }
         }
     }
 }
@@ -188,8 +192,8 @@ fn vector_test(name: &str, vector: &str) -> String {
     )
 }
 
-/// A test that only holds engines to each other, and to what the bytes are.
-fn bytes_test(name: &str, seed: u64, bytecode: &[u8]) -> String {
+/// A test that holds engines to each other, and to what the bytes are.
+fn hostile_test(name: &str, seed: u64, bytecode: &[u8]) -> String {
     let comments: String = lines(bytecode).iter().map(|line| format!("    // {line}\n")).collect();
     format!(
         "/// Program {seed} of softbpf fuzz isa.\n#[test]\nfn {name}() {{\n    use softbpf::codec::Code;\n    \
