@@ -358,3 +358,40 @@ const MOST_WAITS: usize = 30;
 
 /// A minimised program that is longer than this, and crashes or is refused, is about its length.
 const LONG: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn finding(key: Key) -> Finding {
+        let (program, says) = (Program::Bytes { bytecode: Vec::new(), memory: Vec::new() }, Vec::new());
+        let after = std::time::Duration::ZERO;
+        Finding { key, seed: 0, program, expected: None, minimised: true, says, count: 1, after }
+    }
+
+    #[test]
+    fn a_finding_is_learnt_from_once() {
+        let (sender, _receiver) = mpsc::channel();
+        let shared = Shared::new(Limits::default(), sender);
+        let mut against = Against {
+            plugin: Plugin::new("none", Vec::new()),
+            portable: Portable::new().unwrap_or_else(|error| panic!("{error}")),
+            options: Options::default(),
+            rows: Rows::new(),
+            unchecked: Rows::new(),
+            longest: 4096,
+            seen: 0,
+        };
+        assert!(!against.learn(&shared));
+        shared.found(finding(Key { about: About::Length, kind: Kind::Crashed }));
+        assert!(against.learn(&shared));
+        assert_eq!((against.longest, against.rows.len()), (2048, 0));
+        for insn in [Insn::mov(R0, 0), Insn::add(R0, 0)] {
+            shared.found(finding(Key { about: About::Rows([insn].into()), kind: Kind::OtherResult }));
+            assert!(against.learn(&shared) && !against.learn(&shared));
+        }
+        assert_eq!((against.longest, against.rows.len()), (2048, 2));
+    }
+}

@@ -58,7 +58,7 @@ pub struct Report {
 
 /// What a thread has to say.
 #[derive(Debug)]
-enum News {
+pub(super) enum News {
     Found(Box<Finding>),
     Ended,
 }
@@ -80,7 +80,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(limits: Limits, news: Sender<News>) -> Shared {
+    pub(super) fn new(limits: Limits, news: Sender<News>) -> Shared {
         Shared {
             start: Instant::now(),
             limits,
