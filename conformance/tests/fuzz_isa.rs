@@ -132,7 +132,7 @@ fn a_finding_among_streams_is_saved_with_what_it_needs() {
     for finding in &report.findings {
         let Program::Hostile(bytes) = &finding.program else { panic!("{:#?}", finding.listing()) };
         assert_eq!((finding.vector(), finding.bytecode()), (None, Some(&bytes[..])));
-        let test = finding.rust_test();
+        let test = finding.rust_test(&finding.name());
         assert!(test.contains("hostile::assert_agreement") && test.contains(&format!("{bytes:?}")), "{test}");
         // It still shows in the surroundings that the test has; here all engines agree.
         let object = hostile::object(bytes).expect("it is one");
