@@ -49,6 +49,11 @@ impl Plugin {
         Plugin { path: path.into(), options, timeout: PATIENCE }
     }
 
+    /// After which time it gives up on a case.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Gives up on a case after `timeout`, not after [`PATIENCE`].
     pub fn with_timeout(self, timeout: Duration) -> Plugin {
         Plugin { timeout, ..self }

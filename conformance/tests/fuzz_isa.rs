@@ -85,7 +85,7 @@ fn a_wrong_engine_is_found_by_each_generator() {
         let mut options = engines::Options::new(vec![interpreter, ("wrong".to_owned(), make)]);
         options.generators = vec![generator];
         options.model = generator != Generator::Scenarios;
-        options.inputs = 2;
+        (options.inputs, options.patience) = (2, Duration::from_secs(300));
         let report = engines::campaign(&options, limits(0, 400), |_| ControlFlow::Continue(())).unwrap();
         let name = generator.name();
         // By an immediate and by a register, and no more: what is known is not found again.
@@ -271,6 +271,11 @@ fn write_executable(path: &Path, text: &str) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
 }
 
+/// With time to minimise, however slow the host is.
+fn only_valid() -> Options {
+    Options { only_valid: true, patience: Duration::from_secs(300), ..Options::default() }
+}
+
 fn against(plugin: &Plugin, options: &Options, limits: Limits) -> Report {
     let known = against::probe(plugin, options).unwrap_or_else(|error| panic!("{error}"));
     against::campaign(plugin, &known, options, limits, |_| ControlFlow::Continue(()))
@@ -294,14 +299,14 @@ fn our_plugin_is_as_the_model_says() {
 fn a_wrong_operation_is_found_and_made_small() {
     // arsh32 by a register is rsh32.
     let plugin = faulty("arsh32", "sed 's/^cc /7c /'");
-    let report = against(&plugin, &Options { only_valid: true, ..Options::default() }, limits(0, 60));
+    let report = against(&plugin, &only_valid(), limits(0, 60));
     assert_eq!(texts(&report), ["arsh32 reg: another result"]);
     let finding = &report.findings[0];
     assert!(finding.instructions() <= 5 && finding.minimised, "{:#?}", finding.listing());
     assert_eq!(finding.says[0].0, "expected");
     replay(finding);
     // The seed is enough to find it again.
-    let again = against(&plugin, &Options { only_valid: true, ..Options::default() }, limits(finding.seed, 1));
+    let again = against(&plugin, &only_valid(), limits(finding.seed, 1));
     assert_eq!((&again.findings[0].program, again.findings[0].seed), (&finding.program, finding.seed));
 }
 
@@ -318,7 +323,7 @@ fn what_is_left_out_is_not_found() {
 fn two_faults_do_not_hide_each_other() {
     // 64-bit additions of immediates add 0; xor32 of registers is or32.
     let plugin = faulty("two", "sed -e 's/^\\(07 .. .. .. \\).*/\\100 00 00 00 /' -e 's/^ac /4c /'");
-    let report = against(&plugin, &Options { only_valid: true, ..Options::default() }, limits(0, 240));
+    let report = against(&plugin, &only_valid(), limits(0, 240));
     // An address may be what is added to; so that there may be no result at all.
     let mut rows: Vec<String> =
         texts(&report).iter().filter_map(|text| Some(text.split_once(':')?.0.to_owned())).collect();
@@ -337,7 +342,7 @@ fn what_a_plugin_lacks_is_left_out() {
     let known = against::probe(&plugin, &Options::default()).unwrap();
     let lacks = [Feature::AtomicAdd, Feature::Atomics, Feature::Ordered];
     assert!(lacks.iter().all(|feature| known.lacks.features.contains(feature)), "{known:?}");
-    let only_valid = Options { only_valid: true, ..Options::default() };
+    let only_valid = only_valid();
     let report = against(&plugin, &only_valid, limits(0, 24));
     assert!(report.findings.is_empty(), "{:?}", texts(&report));
     let forced = Options { everything: true, knobs: Knobs { memory: false, ..only_valid.knobs }, ..only_valid };
@@ -382,6 +387,9 @@ fn crashes_and_hangs_are_told_apart() {
     assert_eq!(texts(&report), ["neg64: crash"]);
     assert_eq!(report.findings[0].listing().last().map(String::as_str), Some("exit"));
     assert!(report.findings[0].instructions() <= 3, "{:#?}", report.findings[0].listing());
+    let hasty = Options { patience: Duration::ZERO, ..options.clone() };
+    let report = against(&ends("crash", "87", "kill -SEGV $$"), &hasty, one);
+    assert_eq!((report.findings[0].key.kind, report.findings[0].minimised), (Kind::Crashed, false));
     let few = Options { minimising: 4, ..options };
     let report = against(&ends("hang", "84", "exec sleep 60"), &few, one);
     let finding = &report.findings[0];

@@ -3,6 +3,8 @@
 #[path = "differential/faults.rs"]
 mod faults;
 
+use std::time::{Duration, Instant};
+
 use softbpf::check::check;
 use softbpf::codec::Code;
 use softbpf::context::Bytes;
@@ -148,6 +150,42 @@ fn the_predicate_is_called_so_often_and_no_more() {
     // What nothing smaller shows stays as it is.
     let minimised = minimise(from.clone(), &Options::default(), |_| false);
     assert_eq!((minimised.found, minimised.done), (from, true));
+}
+
+#[test]
+fn nothing_is_asked_after_the_deadline() {
+    let sample = Sample::from_seed(7, &Knobs::ALL);
+    let from = Reproducer::new(sample.code(), &sample.input);
+    let scenario = Scenario::from_seed(7, &ScenarioKnobs::ALL);
+    let over = Options { deadline: Some(Instant::now()), ..Options::default() };
+    let minimised = minimise(from.clone(), &over, |_| panic!("it is over"));
+    assert_eq!((minimised.found, minimised.calls, minimised.done), (from.clone(), 0, false));
+    let minimised = minimise_scenario(scenario.clone(), &over, |_| panic!("it is over"));
+    assert_eq!((minimised.found, minimised.calls, minimised.done), (scenario.clone(), 0, false));
+    // A call that has begun is waited for, and none follows.
+    let mut called = 0;
+    let mut slow = || {
+        called += 1;
+        std::thread::sleep(Duration::from_millis(60));
+        false
+    };
+    let soon = || Options { deadline: Some(Instant::now() + Duration::from_millis(50)), ..Options::default() };
+    assert!(!minimise(from, &soon(), |_| slow()).done);
+    assert!(!minimise_scenario(scenario, &soon(), |_| slow()).done);
+    assert!(called <= 2, "{called}");
+}
+
+#[test]
+fn the_surroundings_of_scenarios_count_too() {
+    for calls in [0, 1, 5, 60] {
+        let scenario = Scenario::from_seed(3, &ScenarioKnobs::ALL);
+        let mut called = 0;
+        let minimised = minimise_scenario(scenario, &Options { calls, ..Options::default() }, |_| {
+            called += 1;
+            true
+        });
+        assert!(called <= calls && minimised.calls == called, "{called} of {calls}");
+    }
 }
 
 #[test]

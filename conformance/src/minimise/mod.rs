@@ -1,6 +1,6 @@
 //! Makes a program and its input as small as they can be while they still show something.
 //!
-//! What "show" means is the caller's: a predicate, called a bounded number of times. Every program that it is asked
+//! What "show" means is the caller's: a predicate, called a bounded number of times, and not after a deadline. Every program that it is asked
 //! about passes the structural check, and the same question always gets the same answer: nothing here is random.
 //!
 //! Passes are repeated until none of them finds anything: `delete` leaves out ranges of instructions, `simpler`
@@ -17,6 +17,7 @@ mod values;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Instant;
 
 use softbpf::check::{Rules, check_with};
 use softbpf::codec::Code;
@@ -60,6 +61,8 @@ impl Reproducer {
 pub struct Options {
     /// How often the predicate is called at most.
     pub calls: usize,
+    /// When it is no longer called.
+    pub deadline: Option<Instant>,
     /// Rules of the structural check that every program passes.
     pub rules: Rules,
     /// The input may become shorter.
@@ -69,9 +72,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 4,000 calls, the kernel's rules, inputs of any length, values as the interpreter computes them.
+    /// 4,000 calls in whatever time, the kernel's rules, inputs of any length, values as the interpreter computes them.
     fn default() -> Options {
-        Options { calls: 4_000, rules: Rules::default(), shorten_input: true, values: Some(by_interpreter) }
+        let values: Option<Values> = Some(by_interpreter);
+        Options { calls: 4_000, deadline: None, rules: Rules::default(), shorten_input: true, values }
     }
 }
 
@@ -82,21 +86,47 @@ pub struct Minimised {
     pub found: Reproducer,
     /// How often the predicate was called.
     pub calls: usize,
-    /// No pass finds anything smaller; false when the calls were used up before.
+    /// No pass finds anything smaller; false when calls or time were used up before.
     pub done: bool,
+}
+
+/// Calls that are left.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    left: usize,
+    deadline: Option<Instant>,
+}
+
+impl Budget {
+    fn of(options: &Options) -> Budget {
+        Budget { left: options.calls, deadline: options.deadline }
+    }
+
+    /// Calls or time are used up.
+    fn is_spent(&self) -> bool {
+        self.left == 0 || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Takes a call; whether there was one.
+    fn take(&mut self) -> bool {
+        let some = !self.is_spent();
+        self.left -= usize::from(some);
+        some
+    }
 }
 
 /// Makes `from`, which shows it, smaller, as long as `shows` says that it still does.
 pub fn minimise(from: Reproducer, options: &Options, shows: impl FnMut(&Reproducer) -> bool) -> Minimised {
-    let mut search = Search { best: from, options, left: options.calls, asked: HashSet::new(), shows };
+    let mut search = Search { best: from, options, budget: Budget::of(options), asked: HashSet::new(), shows };
     let passes: [fn(&mut dyn Try); 4] = [delete::pass, simpler::pass, registers::pass, input::pass];
     let mut done = false;
-    while !done && search.left > 0 {
+    while !done && !search.budget.is_spent() {
         let before = search.best.clone();
         passes.iter().for_each(|pass| pass(&mut search));
         done = search.best == before;
     }
-    Minimised { calls: options.calls - search.left, done: done && search.left > 0, found: search.best }
+    let Search { best: found, budget, .. } = search;
+    Minimised { calls: options.calls - budget.left, done: done && !budget.is_spent(), found }
 }
 
 /// What passes work on.
@@ -124,7 +154,7 @@ trait Try {
 struct Search<'o, F> {
     best: Reproducer,
     options: &'o Options,
-    left: usize,
+    budget: Budget,
     /// Hashes of what was asked before: should two be the same, something smaller may go unseen, and no more.
     asked: HashSet<u64>,
     shows: F,
@@ -141,13 +171,12 @@ impl<F: FnMut(&Reproducer) -> bool> Try for Search<'_, F> {
 
     fn attempt(&mut self, candidate: Reproducer) -> bool {
         let passes = |code: &Code| check_with(code, self.options.rules).is_ok() && code.encode().is_ok();
-        if self.left == 0 || candidate == self.best || !candidate.programs.iter().all(passes) {
+        if self.budget.is_spent() || candidate == self.best || !candidate.programs.iter().all(passes) {
             return false;
         }
-        if !self.asked.insert(hash(&candidate)) {
+        if !self.asked.insert(hash(&candidate)) || !self.budget.take() {
             return false;
         }
-        self.left -= 1;
         let shows = (self.shows)(&candidate);
         if shows {
             self.best = candidate;

@@ -1,7 +1,7 @@
 //! The same for generated scenarios: fewer runs, programs and slots of the array of programs, then the programs and the
 //! input themselves.
 
-use super::{Minimised, Options, Reproducer, minimise};
+use super::{Budget, Minimised, Options, Reproducer, minimise};
 use crate::generator::scenario::{FUEL, Input, Scenario};
 
 /// The smallest scenario that was found, and how it was found.
@@ -11,7 +11,7 @@ pub struct MinimisedScenario {
     pub found: Scenario,
     /// How often the predicate was called.
     pub calls: usize,
-    /// No pass finds anything smaller; false when the calls were used up before.
+    /// No pass finds anything smaller; false when calls or time were used up before.
     pub done: bool,
 }
 
@@ -22,22 +22,20 @@ pub fn minimise_scenario(
     options: &Options,
     mut shows: impl FnMut(&Scenario) -> bool,
 ) -> MinimisedScenario {
-    let mut calls = 0;
-    let mut shows = |scenario: &Scenario| {
-        calls += 1;
-        shows(scenario)
-    };
-    let start = surroundings(from, &mut shows);
+    let total = options.calls;
+    let mut budget = Budget::of(options);
+    let start = surroundings(from, &mut budget, &mut shows);
     let is_packet = matches!(start.input, Input::Packet(_));
     // Programs with maps are none that can be looked at on their own.
-    let options = Options { shorten_input: is_packet, values: None, ..*options };
+    let options = Options { calls: budget.left, shorten_input: is_packet, values: None, ..*options };
     let input = bytes(&start).to_vec();
     let reproducer = Reproducer { programs: start.programs.clone(), input };
-    let Minimised { found, done, .. } = minimise(reproducer, &options, |reproducer| {
+    let Minimised { found, done, calls } = minimise(reproducer, &options, |reproducer| {
         !(is_packet && reproducer.input.is_empty()) && shows(&with(&start, reproducer))
     });
-    let found = surroundings(with(&start, &found), &mut shows);
-    MinimisedScenario { found, calls, done }
+    budget.left -= calls;
+    let found = surroundings(with(&start, &found), &mut budget, &mut shows);
+    MinimisedScenario { found, calls: total - budget.left, done: done && !budget.is_spent() }
 }
 
 fn bytes(scenario: &Scenario) -> &[u8] {
@@ -55,10 +53,10 @@ fn with(scenario: &Scenario, reproducer: &Reproducer) -> Scenario {
 }
 
 /// All but the programs' instructions and the input.
-fn surroundings(from: Scenario, shows: &mut dyn FnMut(&Scenario) -> bool) -> Scenario {
+fn surroundings(from: Scenario, budget: &mut Budget, shows: &mut dyn FnMut(&Scenario) -> bool) -> Scenario {
     let mut best = from;
     let mut attempt = |candidate: Scenario, best: &mut Scenario| {
-        let shows = candidate != *best && shows(&candidate);
+        let shows = candidate != *best && budget.take() && shows(&candidate);
         if shows {
             *best = candidate;
         }

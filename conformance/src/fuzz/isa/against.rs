@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use softbpf::asm::{R0, R1, R9};
 use softbpf::codec::Code;
@@ -19,7 +20,7 @@ use super::key::{About, Key, Kind, about, culprit};
 use super::portable::{Expected, Portable, functions_are_apart};
 use super::probe::{Feature, Lacks, lacks, longest};
 use super::sides::guarded;
-use super::{CampaignError, Event, Finding, Limits, Program, Report, fold};
+use super::{CampaignError, Event, Finding, Limits, PATIENCE, Program, Report, fold};
 use crate::coverage::row_of;
 use crate::generator::{Knobs, Part, Sample, link};
 use crate::minimise::{Options as Minimising, Reproducer, minimise};
@@ -42,6 +43,8 @@ pub struct Options {
     pub everything: bool,
     /// How often the plugin is called to minimise a finding.
     pub minimising: usize,
+    /// For how long; longer where the plugin does not end in time, which takes a while to see.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             only_valid: false,
             everything: false,
             minimising: 3_000,
+            patience: PATIENCE,
         }
     }
 }
@@ -257,13 +261,15 @@ impl Against {
         let kind = differs.kind;
         let expected = self.portable.expected(from.code(), &from.input);
         let stopping = expected.and_then(|expected| self.stopping_row(&from, expected));
-        let options = Minimising { calls: self.options.minimising, rules: MASK, ..Minimising::default() };
+        let slow = if kind == Kind::TimedOut { SLOW_CALLS * self.plugin.timeout() } else { Duration::ZERO };
+        let deadline = Instant::now().checked_add(self.options.patience.max(slow));
+        let options = Minimising { calls: self.options.minimising, deadline, rules: MASK, ..Minimising::default() };
         // Each that does not end costs the whole of the plugin's time.
-        let mut waits = if kind == Kind::TimedOut { MOST_WAITS } else { usize::MAX };
+        let mut waits = MOST_WAITS;
         let mut failed = None;
         let mut last = differs;
         let minimised = minimise(from, &options, |candidate| {
-            if waits == 0 {
+            if waits == 0 || failed.is_some() {
                 return false;
             }
             // What is known already would come up again and again.
@@ -274,17 +280,20 @@ impl Against {
             if self.stopping_row(candidate, expected) != stopping {
                 return false;
             }
-            match self.differs(candidate, expected) {
-                Ok(Some(differs)) if differs.kind == kind => {
-                    last = differs;
-                    waits -= 1;
-                    true
-                }
-                Ok(_) => false,
+            let differs = match self.differs(candidate, expected) {
+                Ok(differs) => differs,
                 Err(error) => {
                     failed = Some(error);
-                    false
+                    None
                 }
+            };
+            waits -= u32::from(differs.as_ref().is_some_and(|differs| differs.kind == Kind::TimedOut));
+            match differs {
+                Some(differs) if differs.kind == kind => {
+                    last = differs;
+                    true
+                }
+                Some(_) | None => false,
             }
         });
         let found = minimised.found;
@@ -349,12 +358,15 @@ impl Against {
             Program::Hostile(_) | Program::Scenario(_) => &[],
         };
         let expected = answer.and_then(|answer| expect(answer, memory));
-        Finding { key, seed, program, expected, minimised, says, count: 1, after: std::time::Duration::ZERO }
+        Finding { key, seed, program, expected, minimised, says, count: 1, after: Duration::ZERO }
     }
 }
 
 /// How often minimising waits for a plugin that does not answer.
-const MOST_WAITS: usize = 30;
+const MOST_WAITS: u32 = 30;
+
+/// For so many of these there is time.
+const SLOW_CALLS: u32 = 5;
 
 /// A minimised program that is longer than this, and crashes or is refused, is about its length.
 const LONG: usize = 64;
@@ -367,7 +379,7 @@ mod tests {
 
     fn finding(key: Key) -> Finding {
         let (program, says) = (Program::Bytes { bytecode: Vec::new(), memory: Vec::new() }, Vec::new());
-        let after = std::time::Duration::ZERO;
+        let after = Duration::ZERO;
         Finding { key, seed: 0, program, expected: None, minimised: true, says, count: 1, after }
     }
 

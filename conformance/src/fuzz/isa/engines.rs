@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use softbpf::codec::Code;
 use softbpf::context::Bytes;
@@ -20,7 +20,7 @@ use super::finding::expect;
 use super::kernel::KernelSide;
 use super::key::{About, Key, Kind, about, culprit};
 use super::sides::{Differs, Says, Sides, guarded};
-use super::{CampaignError, Event, Finding, Limits, Program, Report};
+use super::{CampaignError, Event, Finding, Limits, PATIENCE, Program, Report};
 use crate::MakeEngine;
 use crate::case::Expect;
 use crate::generator::scenario::{Scenario, ScenarioKnobs};
@@ -79,6 +79,8 @@ pub struct Options {
     pub inputs: u64,
     /// How often engines run to minimise a finding.
     pub minimising: usize,
+    /// For how long.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -94,6 +96,7 @@ impl Options {
             scenario: ScenarioKnobs::ALL,
             inputs: 32,
             minimising: 20_000,
+            patience: PATIENCE,
         }
     }
 }
@@ -156,6 +159,12 @@ impl Worker for Engines<'_> {
 }
 
 impl Engines<'_> {
+    /// What minimising may do that begins now.
+    fn minimising(&self) -> Minimising {
+        let deadline = Instant::now().checked_add(self.options.patience);
+        Minimising { calls: self.options.minimising, deadline, ..Minimising::default() }
+    }
+
     fn sample(&mut self, seed: u64, shared: &Shared) -> Result<(), CampaignError> {
         let knobs = self.options.knobs.mixed(seed);
         let knobs = self.kernel.as_ref().map_or(knobs, |kernel| kernel.knobs(knobs));
@@ -172,7 +181,7 @@ impl Engines<'_> {
         let Some((input, Differs { kind, .. })) = ran.differs else { return Ok(()) };
         let from = Reproducer::new(code, &inputs[input]);
         let shorten_input = self.kernel.is_none();
-        let options = Minimising { calls: self.options.minimising, shorten_input, ..Minimising::default() };
+        let options = Minimising { shorten_input, ..self.minimising() };
         let found = minimise(from, &options, |candidate| {
             // What the kernel's system calls have against a candidate is not what is looked for.
             !has(candidate.code(), &self.rows) && is(kind, self.run_one(candidate).ok().flatten())
@@ -245,7 +254,7 @@ impl Engines<'_> {
         let ran = code.as_ref().and_then(|code| self.run_stream(code));
         shared.count(Generator::Streams.name(), ran.is_some(), ran.is_some().into());
         if let (Some(Some(Differs { kind, .. })), Some(code)) = (ran, code) {
-            let options = Minimising { calls: self.options.minimising, values: None, ..Minimising::default() };
+            let options = Minimising { values: None, ..self.minimising() };
             let Minimised { found, done, .. } = minimise(Reproducer::new(code, &[]), &options, |candidate| {
                 !has(candidate.code(), &self.rows) && is(kind, self.run_stream(candidate.code()).flatten())
             });
@@ -299,7 +308,7 @@ impl Engines<'_> {
         shared.count(Generator::Scenarios.name(), ran.returned, ran.executions);
         shared.count_instructions(ran.instructions);
         if let Some((_, Differs { kind, .. })) = ran.differs {
-            let options = Minimising { calls: self.options.minimising, ..Minimising::default() };
+            let options = self.minimising();
             let minimised = minimise_scenario(scenario, &options, |scenario| {
                 !scenario.programs.iter().any(|code| has(code, &self.rows))
                     && is(kind, self.run_scenario(scenario).differs.map(|(_, differs)| differs))

@@ -32,6 +32,9 @@ pub use probe::{Feature, LONGEST, Lacks};
 
 use crate::plugin::PluginError;
 
+/// How long a finding is minimised at most; what is asked then is still waited for.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a campaign goes on, and how wide.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -39,7 +42,7 @@ pub struct Limits {
     pub first_seed: u64,
     /// Programs at most.
     pub programs: Option<u64>,
-    /// Time at most. What is being minimised then is finished.
+    /// Time at most. What is being minimised then is finished, within a time of its own.
     pub time: Option<Duration>,
     /// Programs at a time.
     pub jobs: NonZero<usize>,
