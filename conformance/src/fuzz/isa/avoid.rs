@@ -6,11 +6,17 @@ use softbpf::asm::R0;
 use softbpf::codec::Code;
 use softbpf::insn::{AluOp, Imm64, Insn, Operand, Reg, Width};
 
+use super::key::row_with_helper;
 use crate::coverage::row_of;
 use crate::minimise::flow::{Node, code, nodes, without};
 
 /// Rows to do without.
 pub(super) type Rows = BTreeSet<Insn>;
+
+/// Whether an instruction is of one of the rows: of its own, or, as rows of the instruction set, of all calls of helpers.
+fn is_of(rows: &Rows, insn: Insn) -> bool {
+    rows.contains(&row_with_helper(insn)) || rows.contains(&row_of(insn))
+}
 
 /// What stands in the place of an instruction.
 const VALUE: i32 = 0x5a;
@@ -22,7 +28,7 @@ pub(super) fn avoid(program: &Code, rows: &Rows) -> Code {
     }
     let replaced: Vec<Option<Node>> = nodes(program)
         .into_iter()
-        .map(|node| if rows.contains(&row_of(node.insn)) { instead(node, rows) } else { Some(node) })
+        .map(|node| if is_of(rows, node.insn) { instead(node, rows) } else { Some(node) })
         .collect();
     let all: Vec<Node> = replaced.iter().map(|node| node.unwrap_or(Node { insn: Insn::Exit, to: None })).collect();
     code(&without(&all, |index| replaced[index].is_none()))
@@ -30,7 +36,7 @@ pub(super) fn avoid(program: &Code, rows: &Rows) -> Code {
 
 /// Whether the program has any of them.
 pub(super) fn has(program: &Code, rows: &Rows) -> bool {
-    !rows.is_empty() && program.insns().iter().any(|&insn| rows.contains(&row_of(insn)))
+    !rows.is_empty() && program.insns().iter().any(|&insn| is_of(rows, insn))
 }
 
 /// What does least harm: another way to the same where there is one, else a value that says nothing.
@@ -56,4 +62,25 @@ fn instead(node: Node, rows: &Rows) -> Option<Node> {
     };
     let exit = matches!(node.insn, Insn::Exit);
     candidates.into_iter().find(|insn| exit || known(insn)).map(|insn| Node { insn, ..node })
+}
+
+#[cfg(test)]
+mod tests {
+    use softbpf::insn::Callee;
+
+    use super::super::key::{about, culprit};
+    use super::*;
+
+    #[test]
+    fn a_finding_about_one_helper_hides_no_other() {
+        let calls = |helper| Code::from(vec![Insn::Call(Callee::Helper(helper)), Insn::exit()]);
+        let found = about([&calls(5)]);
+        let rows: Rows = culprit(&found).into_iter().collect();
+        assert!(has(&calls(5), &rows) && !has(&calls(7), &rows));
+        assert_ne!(found, about([&calls(7)]));
+        // Who leaves out the group of calls leaves out all of them.
+        let all = Rows::from([row_of(Insn::Call(Callee::Helper(5)))]);
+        assert!(has(&calls(5), &all) && has(&calls(7), &all));
+        assert!(!has(&avoid(&calls(7), &all), &all));
+    }
 }

@@ -40,7 +40,7 @@ impl Kind {
 /// What a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// Rows of the instruction set: as [`row_of`] gives them.
+    /// Rows of the instruction set: as [`row_of`] gives them, but calls of helpers with the helper's number.
     Rows(BTreeSet<Insn>),
     /// Bytes that are no program.
     Encoding {
@@ -113,7 +113,7 @@ pub fn row_name(row: &Insn) -> String {
             format!("{}{} {}", condition.mnemonic(), bits(width), source(src))
         }
         Insn::MayGoto { .. } => "may_goto".to_owned(),
-        Insn::Call(Callee::Helper(_)) => "call of a helper".to_owned(),
+        Insn::Call(Callee::Helper(number)) => format!("call of helper {number}"),
         Insn::Call(Callee::Local(_)) => "local call".to_owned(),
         Insn::Call(Callee::Kfunc { .. }) => "call of a kernel function".to_owned(),
         Insn::Call(Callee::Reg(_)) => "callx".to_owned(),
@@ -145,10 +145,15 @@ pub(super) fn weight(row: &Insn) -> u8 {
     }
 }
 
+/// The row that an instruction belongs to, where every helper is one of its own: a fault of one says nothing of others.
+pub(super) fn row_with_helper(insn: Insn) -> Insn {
+    if matches!(insn, Insn::Call(Callee::Helper(_))) { insn } else { row_of(insn) }
+}
+
 /// What minimised programs are about: the rows that are least likely there for another reason.
 pub(super) fn about<'c>(programs: impl IntoIterator<Item = &'c Code>) -> About {
     let rows: BTreeSet<Insn> =
-        programs.into_iter().flat_map(|code| code.insns().iter().map(|&insn| row_of(insn))).collect();
+        programs.into_iter().flat_map(|code| code.insns().iter().map(|&insn| row_with_helper(insn))).collect();
     let heaviest = rows.iter().map(weight).max().unwrap_or(0);
     About::Rows(rows.into_iter().filter(|row| weight(row) == heaviest).collect())
 }
