@@ -179,7 +179,7 @@ fn a_panic_of_an_engine_is_a_crash() {
             let text = finding.key.to_string();
             assert!(text.starts_with("arsh32") && text.ends_with("crash"), "{name}: {text}");
             assert!(finding.says.iter().any(|(_, what)| what == "panicked: on purpose"), "{name}: {:?}", finding.says);
-            assert_eq!(finding.expected.is_some(), generator != Generator::Scenarios, "{name}");
+            assert!(generator != Generator::Samples || finding.expected.is_some(), "{name}");
             replay(finding);
         }
     }
