@@ -3,7 +3,7 @@
 //!
 //! [`engines`] holds engines against each other, the model and the kernel; [`against`] another implementation, behind the
 //! plugin protocol, against the model. `drive` runs either on several threads until time or programs are up; [`key`] tells
-//! findings apart, and [`finding`] is one, with the files that replay it.
+//! findings apart, and [`finding`] is one, with the files that replay it; `sides` knows when engines differ, and who is right.
 //!
 //! For plugins: `portable` knows what any implementation must answer, `fold` makes it show in `r0`, `probe` finds out what
 //! the plugin knows at all, `avoid` takes out of programs what it does not (or is known to do wrong), and `encoding` makes
