@@ -144,7 +144,7 @@ fn without_proofs_everything_is_checked() {
                          a: mov    [r10+rbp-8], rdi
                1: r2 = *(u32 *)(r1 + 0x4)                      ; checked: context
                          f: lea    r11, [rdi+4]
-                        13: cmp    r11, [r12+context.read2]
+                        13: cmp    r11, [r12+context.read4]
                         18: jae    stub_1
                         1e: mov    esi, [r10+rdi+4]
                2: r0 = 0x0

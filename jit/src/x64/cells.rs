@@ -254,6 +254,7 @@ pub(super) fn window_displacement(number: u32) -> i32 {
 /// What lies at a displacement from `r12`, in a word or two: `fuel`, `context.read4`, `check.write8`, `window3.len`.
 pub(crate) fn name(displacement: i32) -> Option<String> {
     const SIZES: [&str; 4] = ["1", "2", "4", "8"];
+    const LIMITS: usize = size_of::<Object>() / 8;
     let word = |start: i32, words: usize| {
         let offset = usize::try_from(displacement.checked_sub(start)?).ok()?;
         (offset % 8 == 0 && offset / 8 < words).then_some(offset / 8)
@@ -261,12 +262,9 @@ pub(crate) fn name(displacement: i32) -> Option<String> {
     if let Some(register) = word(REGISTERS, 11) {
         return Some(format!("r{register}"));
     }
-    if let Some(word) = word(OBJECTS, 18) {
-        let object = ["context", "packet"][word / 9];
-        return Some(match word % 9 {
-            0 => format!("{object}.start"),
-            limit => format!("{object}.{}{}", ["read", "write"][(limit - 1) / 4], SIZES[(limit - 1) % 4]),
-        });
+    if let Some(limit) = word(OBJECTS, 2 * LIMITS) {
+        let object = ["context", "packet"][limit / LIMITS];
+        return Some(format!("{object}.{}{}", ["read", "write"][limit % LIMITS / 4], SIZES[limit % 4]));
     }
     if let Some(check) = word(CHECK, 12) {
         return Some(format!("check.{}{}", ["read", "write", "both"][check / 4], SIZES[check % 4]));
@@ -292,4 +290,23 @@ pub(super) fn middle(cells: *mut Cells) -> *mut u8 {
 /// The cells that `r12` points into.
 pub(super) fn from_middle(middle: *mut u8) -> *mut Cells {
     middle.wrapping_sub(MIDDLE).cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_what_lies_behind_them_have_their_names() {
+        for (object, what) in [(CONTEXT, "context"), (PACKET, "packet")] {
+            for (write, how) in [(false, "read"), (true, "write")] {
+                for &size in Size::ALL {
+                    let displacement = limit_displacement(object, write, size);
+                    assert_eq!(name(displacement.into()), Some(format!("{what}.{how}{}", size.bytes())));
+                }
+            }
+        }
+        assert_eq!(name(FUEL).as_deref(), Some("fuel"));
+        assert_eq!(name(READABLE).as_deref(), Some("readable"));
+    }
 }
