@@ -41,21 +41,7 @@ fn target(code: &Code, slot: usize, off: i32) -> usize {
 
 /// Whether control may go elsewhere than to the next instruction, or comes back to it from elsewhere.
 fn ends_block(insn: &Insn) -> bool {
-    match insn {
-        Insn::Jump { .. } | Insn::JumpIf { .. } | Insn::MayGoto { .. } | Insn::Call(_) | Insn::Exit => true,
-        Insn::Alu { .. }
-        | Insn::Neg { .. }
-        | Insn::MovSx { .. }
-        | Insn::End { .. }
-        | Insn::AddrSpaceCast { .. }
-        | Insn::LoadImm64 { .. }
-        | Insn::Load { .. }
-        | Insn::Store { .. }
-        | Insn::Atomic { .. }
-        | Insn::LoadAcquire { .. }
-        | Insn::StoreRelease { .. }
-        | Insn::LoadPacket { .. } => false,
-    }
+    insn.jump_offset().is_some() || matches!(insn, Insn::Call(_) | Insn::Exit)
 }
 
 /// The places of all instructions.

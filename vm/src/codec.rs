@@ -439,13 +439,6 @@ fn alu_class(width: Width) -> u8 {
     }
 }
 
-fn width_size(width: Width) -> Size {
-    match width {
-        Width::W32 => Size::W,
-        Width::W64 => Size::DW,
-    }
-}
-
 /// Source bit, source register and immediate of an operand.
 fn operand_bits(operand: Operand) -> (u8, u8, i32) {
     match operand {
@@ -534,7 +527,7 @@ pub fn encode_one(insn: &Insn) -> Result<Encoded, EncodeErrorKind> {
             let (_, src, imm) = operand_bits(src);
             Slot { opcode: mode::MEM | size.bits() | class, dst: base.number(), src, off, imm }
         }
-        Insn::Atomic { op, width, base, off, src } => atomic_slot(width_size(width), base, src, off, op.bits()),
+        Insn::Atomic { op, width, base, off, src } => atomic_slot(width.size(), base, src, off, op.bits()),
         Insn::LoadAcquire { size, dst, base, off } => atomic_slot(size, dst, base, off, ordered::LOAD_ACQUIRE),
         Insn::StoreRelease { size, base, off, src } => atomic_slot(size, base, src, off, ordered::STORE_RELEASE),
         Insn::LoadPacket { size, offset } => {

@@ -56,6 +56,14 @@ impl Width {
             Width::W64 => 64,
         }
     }
+
+    /// The size of what an atomic operation of this width is about: [`Size::W`] or [`Size::DW`].
+    pub fn size(self) -> Size {
+        match self {
+            Width::W32 => Size::W,
+            Width::W64 => Size::DW,
+        }
+    }
 }
 
 /// Second operand of arithmetic, comparisons and stores.
@@ -592,8 +600,7 @@ impl Insn {
             Insn::Store { size, base, off, .. } | Insn::StoreRelease { size, base, off, .. } => {
                 operand(size, base, off, false, true)
             }
-            Insn::Atomic { width: Width::W32, base, off, .. } => operand(Size::W, base, off, true, true),
-            Insn::Atomic { width: Width::W64, base, off, .. } => operand(Size::DW, base, off, true, true),
+            Insn::Atomic { width, base, off, .. } => operand(width.size(), base, off, true, true),
             Insn::Alu { .. }
             | Insn::Neg { .. }
             | Insn::MovSx { .. }

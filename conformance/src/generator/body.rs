@@ -254,10 +254,7 @@ impl<'k> Body<'k> {
             return self.ordered(u);
         }
         let width = width(u)?;
-        let size = match width {
-            Width::W32 => Size::W,
-            Width::W64 => Size::DW,
-        };
+        let size = width.size();
         let place = self.place(u, size, true)?;
         let Place { base, off, .. } = place;
         let op = *u.choose(AtomicOp::ALL)?;

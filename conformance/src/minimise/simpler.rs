@@ -69,10 +69,7 @@ fn replacements(node: Node, index: usize, seen: Option<Seen>) -> Vec<Node> {
             all.extend(offsets(off).map(|off| plain(Insn::StoreRelease { size, base, off, src })));
         }
         Insn::Atomic { op, width, base, off, src } => {
-            let size = match width {
-                Width::W32 => Size::W,
-                Width::W64 => Size::DW,
-            };
+            let size = width.size();
             all.push(plain(Insn::store(size, base, off, src)));
             all.extend(offsets(off).map(|off| plain(Insn::Atomic { op, width, base, off, src })));
         }

@@ -134,10 +134,7 @@ impl Pass<'_> {
         (base, off): (Reg, i16),
         src: Reg,
     ) {
-        let size = match width {
-            Width::W32 => Size::W,
-            Width::W64 => Size::DW,
-        };
+        let size = width.size();
         let plan = self.plan(state, base, off, size, true, true);
         self.proofs.plans[index] = plan;
         self.written(state, plan, size);

@@ -268,10 +268,7 @@ impl Compiler<'_> {
 
     /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
     pub(super) fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, (base, off): (Reg, i16), src: Reg) {
-        let size = match width {
-            Width::W32 => Size::W,
-            Width::W64 => Size::DW,
-        };
+        let size = width.size();
         self.checked(index, Need::Both, size, base, off, |compiler, address| {
             match address.index {
                 Some(SCRATCH) => {}

@@ -391,7 +391,7 @@ impl Memory {
         self.run_zone.take(size.into())
     }
 
-    /// Forgets the last run: its objects are revoked and zeroed, and so are the stack frames it used.
+    /// Forgets the last run: its objects are revoked and zeroed. Its stack frames are [`crate::Machine::leave_frames`]' care.
     pub(crate) fn start_run(&mut self) {
         let (start, used) = (self.run_zone.start as u32, (self.run_zone.next - self.run_zone.start) as u32);
         if used > 0 {

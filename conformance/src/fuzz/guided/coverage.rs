@@ -212,24 +212,8 @@ fn successors(code: &Code, end: usize) -> [Option<usize>; 2] {
         (end.saturating_sub(2)..end).rev().find_map(|slot| Some((slot, code.insns().get(code.index_at(slot)?)?)));
     let Some((slot, insn)) = last else { return [None; 2] };
     let to = insn.jump_offset().and_then(|off| target(slot, off));
-    match insn {
-        Insn::Jump { .. } => [to, None],
-        Insn::Exit => [None; 2],
-        Insn::JumpIf { .. } | Insn::MayGoto { .. } => [Some(end), to.filter(|to| *to != end)],
-        Insn::Alu { .. }
-        | Insn::Neg { .. }
-        | Insn::MovSx { .. }
-        | Insn::End { .. }
-        | Insn::AddrSpaceCast { .. }
-        | Insn::LoadImm64 { .. }
-        | Insn::Load { .. }
-        | Insn::Store { .. }
-        | Insn::Atomic { .. }
-        | Insn::LoadAcquire { .. }
-        | Insn::StoreRelease { .. }
-        | Insn::LoadPacket { .. }
-        | Insn::Call(_) => [Some(end), None],
-    }
+    let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
+    [falls.then_some(end), to.filter(|to| !falls || *to != end)]
 }
 
 /// The edges that one run took.
