@@ -21,8 +21,9 @@ pub const CONTEXT: usize = 64;
 /// The context that a hostile program gets.
 pub const INPUT: [u8; CONTEXT] = [0x5a; CONTEXT];
 
-/// Elements of a map that are looked at in the end.
+/// Elements of a map that are looked at in the end, if they have no more bytes together than there may be on one CPU.
 const ELEMENTS: usize = 64;
+const ELEMENT_BYTES: usize = 1 << 20;
 
 /// Maps that hostile programs name by index: one of each kind, all small.
 pub fn maps() -> Vec<MapSpec> {
@@ -104,7 +105,10 @@ fn contents(vm: &mut Machine) -> Vec<Contents> {
     let names: Vec<_> = vm.map_names().cloned().collect();
     let mut contents = Vec::new();
     for name in &names {
-        let elements = |map: MapHandle<'_>| Some(map.iter().ok()?.take(ELEMENTS).collect());
+        let elements = |map: MapHandle<'_>| {
+            let most = ELEMENT_BYTES / (map.map().value_size() as usize).max(1);
+            Some(map.iter().ok()?.take(ELEMENTS.min(most)).collect())
+        };
         contents.push(vm.map(name).ok().and_then(elements).unwrap_or_default());
     }
     contents

@@ -109,7 +109,8 @@ impl MapKind for ArrayMap {
             return Err(Errno::ENOENT);
         }
         let size = if self.percpu { self.copy_size() } else { self.value_size };
-        Ok((0..self.copies).flat_map(|cpu| memory.get(self.address(index, cpu), size)).copied().collect())
+        let copies = (0..self.copies).map(|cpu| memory.get(self.address(index, cpu), size));
+        Ok(copies.collect::<Vec<_>>().concat())
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {

@@ -120,7 +120,8 @@ impl MapKind for HashMap {
             return Ok(memory.get(self.slots.address(slot, 0), self.value_size).to_vec());
         }
         let size = self.value_size.next_multiple_of(8);
-        Ok((0..self.copies).flat_map(|cpu| memory.get(self.slots.address(slot, cpu), size)).copied().collect())
+        let copies = (0..self.copies).map(|cpu| memory.get(self.slots.address(slot, cpu), size));
+        Ok(copies.collect::<Vec<_>>().concat())
     }
 
     /// `htab_map_get_next_key`.
