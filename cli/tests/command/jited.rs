@@ -30,7 +30,7 @@ fn code_stands_under_instructions() {
     check_jited(
         &["faults.bpf.o", "past_map_value"],
         expect![[r#"
-            past_map_value: 11 instructions, 221 bytes of machine code, 20.1 an instruction
+            past_map_value: 11 instructions, 212 bytes of machine code, 19.3 an instruction
             accesses: 1 proved, 0 compared with an object, 1 with a window
 
             past_map_value:
@@ -90,18 +90,18 @@ fn code_stands_under_instructions() {
                 stub_0:
                       ab: call   qword ptr [r12+leave]
                 stub_6_2:
-                      b3: xor    eax, eax
-                      b5: jmp    slot_6+0x3e
+                      b0: xor    eax, eax
+                      b2: jmp    slot_6+0x3e
                 stub_6:
-                      b7: mov    r11d, 0
-                      bd: call   qword ptr [r12+helper]
-                      c5: jmp    slot_7
+                      b4: mov    r11d, 0
+                      ba: call   qword ptr [r12+helper]
+                      bf: jmp    slot_7
                 stub_7:
-                      c7: call   qword ptr [r12+leave]
+                      c1: call   qword ptr [r12+leave]
                 stub_10:
-                      cf: lea    r11, [rdi+0x10]
-                      d3: call   qword ptr [r12+check.read1]
-                      db: jmp    slot_10+0x1d
+                      c6: lea    r11, [rdi+0x10]
+                      ca: call   qword ptr [r12+check.read1]
+                      d2: jmp    slot_10+0x1d
         "#]],
     );
 }
@@ -134,7 +134,7 @@ fn without_proofs_everything_is_checked() {
         program,
         &["--no-proofs"],
         expect![[r#"
-            main: 4 instructions, 60 bytes of machine code, 15.0 an instruction
+            main: 4 instructions, 57 bytes of machine code, 14.2 an instruction
             accesses: 1 proved, 1 compared with an object, 0 with a window
 
             main:
@@ -156,9 +156,9 @@ fn without_proofs_everything_is_checked() {
                 stub_0:
                       26: call   qword ptr [r12+leave]
                 stub_1:
-                      2e: lea    r11, [rdi+4]
-                      32: call   qword ptr [r12+check.read4]
-                      3a: jmp    slot_1+0xf
+                      2b: lea    r11, [rdi+4]
+                      2f: call   qword ptr [r12+check.read4]
+                      37: jmp    slot_1+0xf
         "#]],
     );
     check_text(
@@ -166,7 +166,7 @@ fn without_proofs_everything_is_checked() {
         program,
         &[],
         expect![[r#"
-            main: 4 instructions, 34 bytes of machine code, 8.5 an instruction
+            main: 4 instructions, 31 bytes of machine code, 7.8 an instruction
             accesses: 2 proved, 0 compared with an object, 0 with a window
 
             main:
@@ -200,7 +200,7 @@ fn json() {
               {
                 "program": "main",
                 "section": "",
-                "code_bytes": 29,
+                "code_bytes": 26,
                 "accesses": {
                   "proved": 1,
                   "object": 0,
@@ -280,7 +280,7 @@ fn json() {
                   {
                     "offset": 21,
                     "label": "stub_0",
-                    "bytes": "41ff942460000000",
+                    "bytes": "41ff542460",
                     "text": "call   qword ptr [r12+leave]"
                   }
                 ]

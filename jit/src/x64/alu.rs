@@ -1,11 +1,11 @@
 //! Arithmetic.
 
-use dynasmrt::{DynasmApi, DynasmLabelApi};
+use dynasmrt::DynasmApi;
 use softbpf::insn::{AluOp, ByteOrder, Operand, Reg, Size, SwapWidth, Width};
 
 use super::Options;
-use super::asm::{Assembler, x64};
-use super::encode::{self, group};
+use super::asm::{Assembler, Cc, x64};
+use super::encode::{self, group, opcode};
 use super::registers::{Host, RAX, RCX, RDX, SCRATCH, host};
 use crate::fault::{Fault, Planted};
 
@@ -16,7 +16,7 @@ pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Widt
     match op {
         AluOp::Sub if planted.is(Fault::SubSwapped) => {
             simple(asm, group::SUB, width, dst, src);
-            negate(asm, width, dst);
+            encode::neg(asm, width, dst);
         }
         AluOp::Add => simple(asm, group::ADD, width, dst, src),
         AluOp::Sub => simple(asm, group::SUB, width, dst, src),
@@ -47,7 +47,7 @@ pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
     } else if let Ok(imm) = u32::try_from(imm) {
         encode::load_low(asm, dst, imm);
     } else if let Ok(imm) = i32::try_from(imm) {
-        x64!(asm; mov Rq(dst), DWORD imm);
+        encode::load_signed(asm, dst, imm);
     } else {
         x64!(asm; mov Rq(dst), QWORD imm);
     }
@@ -73,10 +73,9 @@ fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
 }
 
 fn mul(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
-    match (width, src) {
-        (Width::W64, Operand::Reg(src)) => x64!(asm; imul Rq(dst), Rq(host(src))),
-        (Width::W32, Operand::Reg(src)) => x64!(asm; imul Rd(dst), Rd(host(src))),
-        (width, Operand::Imm(imm)) => encode::multiply(asm, width, dst, dst, imm),
+    match src {
+        Operand::Reg(src) => encode::multiply(asm, width, dst, host(src)),
+        Operand::Imm(imm) => encode::multiply_immediate(asm, width, dst, dst, imm),
     }
 }
 
@@ -150,39 +149,43 @@ fn shift_by_cl(asm: &mut Assembler, op: AluOp, width: Width, dst: Host) {
 
 /// Division and modulo, by zero and MIN / -1 as RFC 9669 section 4.1 has them, where the machine would fault.
 fn divide(asm: &mut Assembler, planted: Planted, quotient: bool, signed: bool, width: Width, dst: Host, src: Operand) {
-    let (by_zero, done) = (asm.new_dynamic_label(), asm.new_dynamic_label());
     match src {
-        Operand::Imm(0) => return divide_by_zero(asm, planted, quotient, width, dst),
-        Operand::Imm(-1) if signed => return divide_by_minus_one(asm, planted, quotient, width, dst),
-        Operand::Imm(imm) => load_imm(asm, SCRATCH, imm.into()),
+        Operand::Imm(0) => divide_by_zero(asm, planted, quotient, width, dst),
+        Operand::Imm(-1) if signed => divide_by_minus_one(asm, planted, quotient, width, dst),
+        Operand::Imm(imm) => {
+            load_imm(asm, SCRATCH, imm.into());
+            divide_by_r11(asm, planted, quotient, signed, width, dst);
+        }
         Operand::Reg(src) => {
-            match width {
-                Width::W64 => x64!(asm; mov r11, Rq(host(src)); test r11, r11),
-                Width::W32 => x64!(asm; mov r11d, Rd(host(src)); test r11d, r11d),
-            }
+            encode::mov(asm, width, SCRATCH, host(src));
+            let mut nothing = None;
             if width == Width::W32 && planted.is(Fault::Divisor32Tested64) {
                 // By 0 all the same, but without what that is to give.
-                x64!(asm; test Rq(host(src)), Rq(host(src)); jz =>by_zero; test r11d, r11d; jz =>done);
+                encode::two(asm, Width::W64, opcode::TEST, host(src), host(src));
+                let high = asm.jump_forward(Some(Cc::Equal));
+                encode::two(asm, Width::W64, opcode::TEST, SCRATCH, SCRATCH);
+                nothing = Some(asm.jump_forward(Some(Cc::Equal)));
+                asm.aim_here(high);
             }
-            x64!(asm; jz =>by_zero);
-            if signed {
-                let by_other = asm.new_dynamic_label();
-                match width {
-                    Width::W64 => x64!(asm; cmp r11, BYTE -1),
-                    Width::W32 => x64!(asm; cmp r11d, BYTE -1),
-                }
-                x64!(asm; jne =>by_other);
+            encode::two(asm, Width::W64, opcode::TEST, SCRATCH, SCRATCH);
+            let by_zero = asm.jump_forward(Some(Cc::Equal));
+            let by_minus_one = signed.then(|| {
+                encode::immediate(asm, width, group::CMP, SCRATCH, -1);
+                let by_other = asm.jump_forward(Some(Cc::NotEqual));
                 divide_by_minus_one(asm, planted, quotient, width, dst);
-                x64!(asm; jmp =>done; =>by_other);
+                let done = asm.jump_forward(None);
+                asm.aim_here(by_other);
+                done
+            });
+            divide_by_r11(asm, planted, quotient, signed, width, dst);
+            let done = asm.jump_forward(None);
+            asm.aim_here(by_zero);
+            divide_by_zero(asm, planted, quotient, width, dst);
+            for done in [Some(done), by_minus_one, nothing].into_iter().flatten() {
+                asm.aim_here(done);
             }
         }
     }
-    divide_by_r11(asm, planted, quotient, signed, width, dst);
-    if let Operand::Reg(_) = src {
-        x64!(asm; jmp =>done; =>by_zero);
-        divide_by_zero(asm, planted, quotient, width, dst);
-    }
-    x64!(asm; =>done);
 }
 
 fn divide_by_zero(asm: &mut Assembler, planted: Planted, quotient: bool, width: Width, dst: Host) {
@@ -198,13 +201,14 @@ fn divide_by_zero(asm: &mut Assembler, planted: Planted, quotient: bool, width: 
 
 fn divide_by_minus_one(asm: &mut Assembler, planted: Planted, quotient: bool, width: Width, dst: Host) {
     if quotient {
-        negate(asm, width, dst);
+        encode::neg(asm, width, dst);
     } else {
         x64!(asm; xor Rd(dst), Rd(dst));
     }
     if quotient && planted.is(Fault::MinByMinusOneClears) {
-        let negated = asm.new_dynamic_label();
-        x64!(asm; jno =>negated; xor Rd(dst), Rd(dst); =>negated);
+        let negated = asm.jump_forward(Some(Cc::NoOverflow));
+        x64!(asm; xor Rd(dst), Rd(dst));
+        asm.aim_here(negated);
     }
 }
 
@@ -243,14 +247,7 @@ fn divide_by_r11(asm: &mut Assembler, planted: Planted, quotient: bool, signed: 
 }
 
 pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Reg) {
-    negate(asm, width, host(dst));
-}
-
-fn negate(asm: &mut Assembler, width: Width, dst: Host) {
-    match width {
-        Width::W64 => x64!(asm; neg Rq(dst)),
-        Width::W32 => x64!(asm; neg Rd(dst)),
-    }
+    encode::neg(asm, width, host(dst));
 }
 
 /// RFC 9669 section 4.1, `MOVSX`.

@@ -1,9 +1,15 @@
-//! The assembler that all emitters write to.
+//! What emitters write to.
 
 use dynasmrt::x64::X64Relocation;
-use dynasmrt::{DynasmApi, VecAssembler};
+use dynasmrt::{AssemblyOffset, DynasmApi, VecAssembler};
 
-pub(super) type Assembler = VecAssembler<X64Relocation>;
+use softbpf::insn::Width;
+
+use super::encode::{self, Address, NOTHING, Operation};
+use super::registers::CELLS;
+
+/// An assembler with labels, for the routines that all code shares.
+pub(super) type LabelAssembler = VecAssembler<X64Relocation>;
 
 /// `dynasm!` for x86-64.
 macro_rules! x64 {
@@ -13,10 +19,99 @@ macro_rules! x64 {
 }
 pub(super) use x64;
 
+/// Machine code under way: what is common is put there a word at a time, what is rare by `dynasm!`. Jumps are aimed with
+/// [`Forward`].
+#[derive(Debug)]
+pub(super) struct Assembler {
+    /// The code, and room behind it.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+/// Bytes of an instruction, or of a part of one, the first one lowest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes {
+    pub(super) word: u64,
+    /// Up to 8.
+    pub(super) len: usize,
+}
+
+impl Assembler {
+    /// With room for so many bytes, and more when it needs it.
+    pub(super) fn with_capacity(capacity: usize) -> Assembler {
+        Assembler { bytes: vec![0; capacity], len: 0 }
+    }
+
+    /// Offset of what comes next.
+    pub(super) fn offset(&self) -> u32 {
+        self.len as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn put(&mut self, bytes: Bytes) {
+        match self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(rest) => *rest = bytes.word.to_le_bytes(),
+            None => self.put_slowly(bytes),
+        }
+        self.len += bytes.len;
+    }
+
+    #[cold]
+    fn put_slowly(&mut self, bytes: Bytes) {
+        let word = bytes.word.to_le_bytes();
+        self.bytes.resize((2 * self.len).max(64), 0);
+        self.bytes[self.len..self.len + word.len()].copy_from_slice(&word);
+    }
+
+    /// The code.
+    pub(super) fn take(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.len);
+        self.bytes
+    }
+}
+
+impl Extend<u8> for Assembler {
+    #[inline]
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        for byte in bytes {
+            self.push(byte);
+        }
+    }
+}
+
+impl<'b> Extend<&'b u8> for Assembler {
+    #[inline]
+    fn extend<I: IntoIterator<Item = &'b u8>>(&mut self, bytes: I) {
+        self.extend(bytes.into_iter().copied());
+    }
+}
+
+impl DynasmApi for Assembler {
+    fn offset(&self) -> AssemblyOffset {
+        AssemblyOffset(self.len)
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.put(Bytes { word: byte.into(), len: 1 });
+    }
+
+    fn align(&mut self, alignment: usize, with: u8) {
+        while !self.len.is_multiple_of(alignment) {
+            self.push(with);
+        }
+    }
+
+    fn push_i32(&mut self, value: i32) {
+        self.put(Bytes { word: u64::from(value as u32), len: 4 });
+    }
+}
+
 /// A condition of a jump, by its number in the encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Cc {
+    NoOverflow = 1,
     Below = 2,
     AboveOrEqual = 3,
     Equal = 4,
@@ -43,40 +138,85 @@ impl Forward {
     }
 }
 
-/// Offset of what comes next.
-pub(super) fn offset(asm: &Assembler) -> u32 {
-    asm.offset().0 as u32
-}
-
-/// A jump forward: always, or on a condition.
-pub(super) fn jump_forward(asm: &mut Assembler, cc: Option<Cc>) -> Forward {
-    match cc {
-        Some(cc) => asm.extend([0x0f, 0x80 | cc as u8, 0, 0, 0, 0]),
-        None => asm.extend([0xe9, 0, 0, 0, 0]),
+impl Assembler {
+    /// A jump forward: always, or on a condition.
+    pub(super) fn jump_forward(&mut self, cc: Option<Cc>) -> Forward {
+        match cc {
+            Some(cc) => self.put(Bytes { word: 0x800f | (cc as u64) << 8, len: 6 }),
+            None => self.put(Bytes { word: 0xe9, len: 5 }),
+        }
+        Forward(self.offset())
     }
-    Forward(offset(asm))
+
+    /// A call of code that is not there yet.
+    pub(super) fn call_forward(&mut self) -> Forward {
+        self.put(Bytes { word: 0xe8, len: 5 });
+        Forward(self.offset())
+    }
+
+    /// A call of the routine whose address is in the cell at this displacement.
+    pub(super) fn call_cell(&mut self, displacement: i32) {
+        const CALL: u8 = 2;
+        let operation = Operation::new(Width::W32, 0xff);
+        encode::memory(self, operation, CALL, Address::at(CELLS, displacement), NOTHING);
+    }
+
+    /// Has a jump come here.
+    pub(super) fn aim_here(&mut self, jump: Forward) {
+        let here = self.offset();
+        jump.aim(&mut self.bytes, here);
+    }
+
+    /// A jump to code that is there, in its short form where it is near.
+    pub(super) fn jump_back(&mut self, cc: Option<Cc>, to: u32) {
+        const SHORT: i64 = 2;
+        let distance = i64::from(to) - i64::from(self.offset());
+        let far = |behind: i64| u64::from((distance - behind) as u32);
+        self.put(match (i8::try_from(distance - SHORT), cc) {
+            (Ok(near), Some(cc)) => Bytes { word: u64::from(u16::from_le_bytes([0x70 | cc as u8, near as u8])), len: 2 },
+            (Ok(near), None) => Bytes { word: u64::from(u16::from_le_bytes([0xeb, near as u8])), len: 2 },
+            (Err(_), Some(cc)) => Bytes { word: 0x800f | (cc as u64) << 8 | far(6) << 16, len: 6 },
+            (Err(_), None) => Bytes { word: 0xe9 | far(5) << 8, len: 5 },
+        });
+    }
 }
 
-/// A call of code that is not there yet.
-pub(super) fn call_forward(asm: &mut Assembler) -> Forward {
-    asm.extend([0xe8, 0, 0, 0, 0]);
-    Forward(offset(asm))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A jump to code that is there, in its short form where it is near.
-pub(super) fn jump_back(asm: &mut Assembler, cc: Option<Cc>, to: u32) {
-    const SHORT: i64 = 2;
-    let distance = i64::from(to) - i64::from(offset(asm));
-    match (i8::try_from(distance - SHORT), cc) {
-        (Ok(near), Some(cc)) => asm.extend([0x70 | cc as u8, near as u8]),
-        (Ok(near), None) => asm.extend([0xeb, near as u8]),
-        (Err(_), Some(cc)) => {
-            asm.extend([0x0f, 0x80 | cc as u8]);
-            asm.push_i32((distance - 6) as i32);
+    #[test]
+    fn there_is_always_more_room() {
+        let mut asm = Assembler::with_capacity(0);
+        for number in 0..1000_u64 {
+            asm.put(Bytes { word: number, len: 3 });
         }
-        (Err(_), None) => {
-            asm.push(0xe9);
-            asm.push_i32((distance - 5) as i32);
+        let code = asm.take();
+        assert_eq!(code.len(), 3000);
+        assert!(code.chunks(3).enumerate().all(|(number, bytes)| bytes == &number.to_le_bytes()[..3]));
+    }
+
+    #[test]
+    fn jumps_back_are_as_long_as_they_must_be() {
+        for (distance, cc, expected) in [
+            (0, None, &[0xeb, 0xfe][..]),
+            (126, Some(Cc::Equal), &[0x74, 0x80]),
+            (127, Some(Cc::Equal), &[0x0f, 0x84, 0x7b, 0xff, 0xff, 0xff]),
+            (127, None, &[0xe9, 0x7c, 0xff, 0xff, 0xff]),
+        ] {
+            let mut asm = Assembler::with_capacity(0);
+            asm.extend(std::iter::repeat_n(0x90, distance));
+            asm.jump_back(cc, 0);
+            assert_eq!(&asm.take()[distance..], expected, "{distance} {cc:?}");
         }
+    }
+
+    #[test]
+    fn a_jump_forward_goes_where_it_is_aimed() {
+        let mut asm = Assembler::with_capacity(0);
+        let jump = asm.jump_forward(Some(Cc::Less));
+        asm.push(0x90);
+        asm.aim_here(jump);
+        assert_eq!(asm.take(), [0x0f, 0x8c, 1, 0, 0, 0, 0x90]);
     }
 }

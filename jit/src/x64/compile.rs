@@ -17,7 +17,7 @@ use softbpf::program::Program;
 
 use super::Options;
 use super::alu;
-use super::asm::{self, Assembler, Cc, Forward, x64};
+use super::asm::{Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Place};
 use crate::fault::Fault;
 use crate::proof::{self, MAP_LOOKUP_ELEM, Plan, Region};
@@ -27,7 +27,7 @@ use super::code::{CodeError, CodeMemory, Compiled, Function, HelperSite, Site};
 use super::encode::{self, group, opcode};
 use super::idiom;
 use super::memory::Miss;
-use super::registers::{FUEL, host};
+use super::registers::{FUEL, SCRATCH, host};
 
 use softbpf::interp::MAY_GOTO_LOOPS;
 
@@ -101,7 +101,7 @@ pub(super) fn compile(
     let proof::Proofs { plans, assumptions } = proofs;
     let len = code.insns().len();
     let mut compiler = Compiler {
-        asm: Assembler::new_with_capacity(0, len * 12 + 256, 0, 0, 0, 0, 0),
+        asm: Assembler::with_capacity(len * 12 + 256),
         options,
         tables,
         places,
@@ -128,8 +128,8 @@ pub(super) fn compile(
     let functions = compiler.functions();
     let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
-    let Compiler { mut asm, mut sites, plans, likely_objects, answers, starts, jumps, calls, aimed, .. } = compiler;
-    let mut bytes = asm.take()?;
+    let Compiler { asm, mut sites, plans, likely_objects, answers, starts, jumps, calls, aimed, .. } = compiler;
+    let mut bytes = asm.take();
     for (jump, index) in jumps {
         jump.aim(&mut bytes, starts[index as usize]);
     }
@@ -227,7 +227,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn offset(&self) -> u32 {
-        asm::offset(&self.asm)
+        self.asm.offset()
     }
 
     /// The beginning of a block: fuel for all of it.
@@ -256,7 +256,7 @@ impl Compiler<'_> {
             &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
             &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
         ];
-        let mut left = self.asm.offset().0.next_multiple_of(to) - self.asm.offset().0;
+        let mut left = (self.offset() as usize).next_multiple_of(to) - self.offset() as usize;
         while left > 0 {
             let nop = NOPS[left.min(NOPS.len()) - 1];
             self.asm.extend(nop);
@@ -266,7 +266,7 @@ impl Compiler<'_> {
 
     /// A jump to code behind the program.
     pub(super) fn jump_to_stub(&mut self, cc: Cc, stub: Stub) {
-        let jump = asm::jump_forward(&mut self.asm, Some(cc));
+        let jump = self.asm.jump_forward(Some(cc));
         self.stub_of(jump, stub);
     }
 
@@ -286,13 +286,13 @@ impl Compiler<'_> {
 
     /// Leaves for good, before the instruction.
     pub(super) fn leave(&mut self, index: u32) {
-        x64!(self.asm; call QWORD [DWORD r12 + cells::LEAVE]);
+        self.asm.call_cell(cells::LEAVE);
         self.site(index, None);
     }
 
     /// Has the instruction executed by Rust.
     fn slow(&mut self, index: u32) {
-        x64!(self.asm; call QWORD [DWORD r12 + cells::SLOW]);
+        self.asm.call_cell(cells::SLOW);
         let site = self.site(index, None);
         if self.options.planted.is(Fault::PacketLoadRefundsNothing) {
             self.sites[site].charged = 1;
@@ -302,8 +302,8 @@ impl Compiler<'_> {
     /// Goes to the instruction with this index, which begins a block.
     fn jump(&mut self, cc: Option<Cc>, index: u32) {
         match self.starts.get(index as usize) {
-            Some(&start) => asm::jump_back(&mut self.asm, cc, start),
-            None => self.jumps.push((asm::jump_forward(&mut self.asm, cc), index)),
+            Some(&start) => self.asm.jump_back(cc, start),
+            None => self.jumps.push((self.asm.jump_forward(cc), index)),
         }
     }
 
@@ -334,12 +334,12 @@ impl Compiler<'_> {
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(..) => self.helper(index, helper, None),
             },
             Callee::Local(_) => {
-                let call = asm::call_forward(&mut self.asm);
+                let call = self.asm.call_forward();
                 self.calls.push((call, self.places[index as usize].target));
                 self.site(index, None);
             }
             Callee::Reg(_) => {
-                x64!(self.asm; call QWORD [DWORD r12 + cells::CALL_REGISTER]);
+                self.asm.call_cell(cells::CALL_REGISTER);
                 self.site(index, None);
             }
             // Traps.
@@ -358,12 +358,10 @@ impl Compiler<'_> {
 
     /// Calls a helper; a lookup says in which map.
     fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
-        let number = self.tables.helpers.len() as i32;
+        let number = self.tables.helpers.len() as u32;
         self.tables.helpers.push(HelperSite { program: self.id, index, helper, map });
-        x64!(self.asm
-            ; mov r11d, DWORD number
-            ; call QWORD [DWORD r12 + cells::HELPER]
-        );
+        encode::load_low(&mut self.asm, SCRATCH, number);
+        self.asm.call_cell(cells::HELPER);
         self.site(index, None);
         if self.options.planted.is(Fault::HelperLeavesR1) {
             x64!(self.asm; mov edi, 1);
@@ -383,14 +381,14 @@ impl Compiler<'_> {
             ; mov eax, [DWORD r10 + rbp * 1 + key]
             ; cmp eax, DWORD layout.max_entries as i32
         );
-        let none = asm::jump_forward(asm, Some(Cc::AboveOrEqual));
+        let none = asm.jump_forward(Some(Cc::AboveOrEqual));
         if layout.stride.is_power_of_two() {
             x64!(asm; shl eax, BYTE layout.stride.trailing_zeros() as i8);
         } else {
             x64!(asm; imul eax, eax, DWORD layout.stride as i32);
         }
         x64!(asm; add eax, DWORD layout.start as i32);
-        let done = asm::offset(asm);
+        let done = asm.offset();
         self.lose_arguments();
         let end = self.offset();
         self.stub_of(none, Stub::NoElement { done });
@@ -419,7 +417,7 @@ impl Compiler<'_> {
         x64!(asm; mov r11, [DWORD r12 + cells::COUNTS]);
         let noted = (kept > 0).then(|| {
             x64!(asm; cmp QWORD [DWORD r11 + count], DWORD i32::try_from(kept).unwrap_or(i32::MAX));
-            asm::jump_forward(asm, Some(Cc::Below))
+            asm.jump_forward(Some(Cc::Below))
         });
         if !self.options.planted.is(Fault::InlineCallNotCounted) {
             x64!(self.asm; inc QWORD [DWORD r11 + count]);
@@ -459,7 +457,7 @@ impl Compiler<'_> {
         let planted = self.options.planted;
         let asm = &mut self.asm;
         x64!(asm; cmp ebp, DWORD LAST);
-        let too_deep = asm::jump_forward(asm, Some(Cc::BelowOrEqual));
+        let too_deep = asm.jump_forward(Some(Cc::BelowOrEqual));
         x64!(asm
             ; push rbx
             ; push r13
@@ -480,7 +478,7 @@ impl Compiler<'_> {
             ; cmovb r11, rbp
             ; mov [DWORD r12 + cells::LOWEST], r11
         );
-        self.aimed.push((asm::call_forward(asm), entry));
+        self.aimed.push((asm.call_forward(), entry));
         x64!(asm; pxor xmm0, xmm0);
         if !planted.is(Fault::FrameStaysOpen) {
             set_frame_bits(asm);
@@ -498,7 +496,7 @@ impl Compiler<'_> {
             x64!(asm; pop rbx);
         }
         x64!(asm; ret);
-        self.aimed.push((too_deep, asm::offset(asm)));
+        self.aimed.push((too_deep, asm.offset()));
         // The return address is the caller's site: the interpreter executes the call and finds it too deep.
         x64!(asm; jmp QWORD [DWORD r12 + cells::LEAVE]);
         Function { index, call: start, entry }
@@ -516,11 +514,11 @@ impl Compiler<'_> {
                 }
                 Stub::NoElement { done } => {
                     x64!(self.asm; xor eax, eax);
-                    asm::jump_back(&mut self.asm, None, done);
+                    self.asm.jump_back(None, done);
                 }
                 Stub::Helper { index, helper, map, end } => {
                     self.helper(index, helper, map);
-                    asm::jump_back(&mut self.asm, None, end);
+                    self.asm.jump_back(None, end);
                 }
             }
         }

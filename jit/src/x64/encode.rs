@@ -5,7 +5,7 @@
 
 use softbpf::insn::Width;
 
-use super::asm::Assembler;
+use super::asm::{Assembler, Bytes};
 use super::registers::Host;
 
 /// Groups of operations on a register and an immediate, or a constant amount: what stands in the register's place.
@@ -22,55 +22,73 @@ pub(super) mod group {
     pub(in super::super) const SAR: u8 = 7;
 }
 
-/// Operations on two registers: `op rm, reg`.
+/// Operations on two registers, or on one and memory: those of two bytes have the first one lowest.
 pub(super) mod opcode {
+    // `op rm, reg`.
     pub(in super::super) const TEST: u8 = 0x85;
     pub(in super::super) const MOV: u8 = 0x89;
+    pub(in super::super) const STORE_BYTE: u16 = 0x88;
+    pub(in super::super) const ADD: u16 = 0x01;
+    pub(in super::super) const OR: u16 = 0x09;
+    pub(in super::super) const AND: u16 = 0x21;
+    pub(in super::super) const XOR: u16 = 0x31;
+    pub(in super::super) const XADD: u16 = 0xc10f;
+    pub(in super::super) const CMPXCHG: u16 = 0xb10f;
+    /// In memory it is always locked.
+    pub(in super::super) const XCHG: u16 = 0x87;
+    // `op reg, rm`.
+    pub(in super::super) const MOVSXD: u8 = 0x63;
+    pub(in super::super) const LOAD: u16 = 0x8b;
+    pub(in super::super) const LOAD_BYTE: u16 = 0xb60f;
+    pub(in super::super) const LOAD_HALF: u16 = 0xb70f;
+    pub(in super::super) const LOAD_SIGNED_BYTE: u16 = 0xbe0f;
+    pub(in super::super) const LOAD_SIGNED_HALF: u16 = 0xbf0f;
+    pub(in super::super) const SUB_FROM: u16 = 0x2b;
+    pub(in super::super) const CMP_WITH: u16 = 0x3b;
+    // `op rm, imm`.
+    pub(in super::super) const STORE_BYTE_IMMEDIATE: u16 = 0xc6;
+    pub(in super::super) const STORE_IMMEDIATE: u16 = 0xc7;
 }
 
-/// An instruction under way.
-struct Bytes {
-    bytes: [u8; 16],
-    len: usize,
+/// An instruction behind its prefix, with the prefix, if the width or one of the registers needs it: those in the places `reg`,
+/// `index` and `base`.
+#[inline(always)]
+fn prefixed(width: Width, reg: Host, index: Host, base: Host, behind: Bytes) -> Bytes {
+    const NONE: u8 = 0x40;
+    let wide = u8::from(width == Width::W64);
+    let rex = NONE | wide << 3 | reg >> 3 << 2 | index >> 3 << 1 | base >> 3;
+    let without = usize::from(rex == NONE);
+    let word = (behind.word << 8 | u64::from(rex)) >> (8 * without);
+    Bytes { word, len: behind.len + 1 - without }
 }
 
-impl Bytes {
-    /// The prefix, if the width or one of the registers needs it: those in the places `reg`, `index` and `base`.
-    fn new(width: Width, reg: Host, index: Host, base: Host) -> Bytes {
-        let wide = u8::from(width == Width::W64);
-        let rex = 0x40 | wide << 3 | reg >> 3 << 2 | index >> 3 << 1 | base >> 3;
-        let mut bytes = Bytes { bytes: [0; 16], len: 0 };
-        if rex != 0x40 {
-            bytes = bytes.byte(rex);
-        }
-        bytes
-    }
+/// The byte that names two registers.
+fn registers(reg: u8, rm: Host) -> u64 {
+    u64::from(0xc0 | (reg & 7) << 3 | rm & 7)
+}
 
-    fn byte(mut self, byte: u8) -> Bytes {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-        self
-    }
+/// An operation on one register with nothing behind it.
+#[inline(always)]
+fn one(asm: &mut Assembler, width: Width, opcode: u8, group: u8, rm: Host) {
+    let behind = Bytes { word: u64::from(opcode) | registers(group, rm) << 8, len: 2 };
+    asm.put(prefixed(width, 0, 0, rm, behind));
+}
 
-    fn word(mut self, word: i32) -> Bytes {
-        self.bytes[self.len..self.len + 4].copy_from_slice(&word.to_le_bytes());
-        self.len += 4;
-        self
-    }
-
-    /// The byte that names two registers.
-    fn registers(self, reg: u8, rm: Host) -> Bytes {
-        self.byte(0xc0 | (reg & 7) << 3 | rm & 7)
-    }
-
-    fn write(self, asm: &mut Assembler) {
-        asm.extend(&self.bytes[..self.len]);
-    }
+/// An operation on one register with an immediate behind it: of one byte with the first opcode, where that is enough, or of four with the
+/// second.
+#[inline(always)]
+fn with_immediate(asm: &mut Assembler, width: Width, [short, long]: [u8; 2], (reg, rm): (u8, Host), imm: i32, high: Host) {
+    let (opcode, len) = if i8::try_from(imm).is_ok() { (short, 3) } else { (long, 6) };
+    // What is behind a short one is not kept.
+    let word = u64::from(opcode) | registers(reg, rm) << 8 | u64::from(imm as u32) << 16;
+    asm.put(prefixed(width, high, 0, rm, Bytes { word, len }));
 }
 
 /// `op rm, reg`.
+#[inline(always)]
 pub(super) fn two(asm: &mut Assembler, width: Width, opcode: u8, rm: Host, reg: Host) {
-    Bytes::new(width, reg, 0, rm).byte(opcode).registers(reg, rm).write(asm);
+    let behind = Bytes { word: u64::from(opcode) | registers(reg, rm) << 8, len: 2 };
+    asm.put(prefixed(width, reg, 0, rm, behind));
 }
 
 /// `mov dst, src`; with 32 bits the upper half is cleared, also where both are the same.
@@ -85,47 +103,57 @@ pub(super) fn arithmetic(asm: &mut Assembler, width: Width, group: u8, dst: Host
 
 /// `op dst, imm` of an arithmetic group.
 pub(super) fn immediate(asm: &mut Assembler, width: Width, group: u8, dst: Host, imm: i32) {
-    let bytes = Bytes::new(width, 0, 0, dst);
-    match i8::try_from(imm) {
-        Ok(imm) => bytes.byte(0x83).registers(group, dst).byte(imm as u8),
-        Err(_) => bytes.byte(0x81).registers(group, dst).word(imm),
-    }
-    .write(asm);
+    with_immediate(asm, width, [0x83, 0x81], (group, dst), imm, 0);
 }
 
 /// `test dst, imm`.
 pub(super) fn test_immediate(asm: &mut Assembler, width: Width, dst: Host, imm: i32) {
-    Bytes::new(width, 0, 0, dst).byte(0xf7).registers(0, dst).word(imm).write(asm);
+    let word = 0xf7 | registers(0, dst) << 8 | u64::from(imm as u32) << 16;
+    asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 6 }));
 }
 
 /// A shift or rotation by a constant.
 pub(super) fn shift(asm: &mut Assembler, width: Width, group: u8, dst: Host, amount: u8) {
-    Bytes::new(width, 0, 0, dst).byte(0xc1).registers(group, dst).byte(amount).write(asm);
+    let word = 0xc1 | registers(group, dst) << 8 | u64::from(amount) << 16;
+    asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 3 }));
 }
 
 /// `not dst`.
 pub(super) fn not(asm: &mut Assembler, width: Width, dst: Host) {
-    Bytes::new(width, 0, 0, dst).byte(0xf7).registers(2, dst).write(asm);
+    one(asm, width, 0xf7, 2, dst);
+}
+
+/// `neg dst`.
+pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Host) {
+    one(asm, width, 0xf7, 3, dst);
 }
 
 /// `mov dst, imm` with an immediate that fills 32 bits and clears the upper half.
 pub(super) fn load_low(asm: &mut Assembler, dst: Host, imm: u32) {
-    Bytes::new(Width::W32, 0, 0, dst).byte(0xb8 | dst & 7).word(imm as i32).write(asm);
+    let word = u64::from(0xb8 | dst & 7) | u64::from(imm) << 8;
+    asm.put(prefixed(Width::W32, 0, 0, dst, Bytes { word, len: 5 }));
+}
+
+/// `mov dst, imm` with an immediate that is sign-extended.
+pub(super) fn load_signed(asm: &mut Assembler, dst: Host, imm: i32) {
+    let word = 0xc7 | registers(0, dst) << 8 | u64::from(imm as u32) << 16;
+    asm.put(prefixed(Width::W64, 0, 0, dst, Bytes { word, len: 6 }));
+}
+
+/// `imul dst, src`.
+pub(super) fn multiply(asm: &mut Assembler, width: Width, dst: Host, src: Host) {
+    let behind = Bytes { word: 0xaf0f | registers(dst, src) << 16, len: 3 };
+    asm.put(prefixed(width, dst, 0, src, behind));
 }
 
 /// `imul dst, src, imm`.
-pub(super) fn multiply(asm: &mut Assembler, width: Width, dst: Host, src: Host, imm: i32) {
-    let bytes = Bytes::new(width, dst, 0, src);
-    match i8::try_from(imm) {
-        Ok(imm) => bytes.byte(0x6b).registers(dst, src).byte(imm as u8),
-        Err(_) => bytes.byte(0x69).registers(dst, src).word(imm),
-    }
-    .write(asm);
+pub(super) fn multiply_immediate(asm: &mut Assembler, width: Width, dst: Host, src: Host, imm: i32) {
+    with_immediate(asm, width, [0x6b, 0x69], (dst, src), imm, dst);
 }
 
 /// `movsxd dst, src`: the lower half, sign-extended.
 pub(super) fn sign_extend(asm: &mut Assembler, dst: Host, src: Host) {
-    Bytes::new(Width::W64, dst, 0, src).byte(0x63).registers(dst, src).write(asm);
+    two(asm, Width::W64, opcode::MOVSXD, src, dst);
 }
 
 /// A register times a power of two, for an address.
@@ -136,39 +164,89 @@ pub(super) struct Scaled {
     pub(super) shift: u8,
 }
 
-/// `lea dst, [base + index + displacement]`.
-pub(super) fn lea(
-    asm: &mut Assembler,
-    width: Width,
-    dst: Host,
-    base: Option<Host>,
-    index: Option<Scaled>,
-    displacement: i32,
-) {
-    /// Where no index register stands.
-    const NO_INDEX: u8 = 4;
-    /// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte
-    /// for an index.
-    const NO_BASE: u8 = 5;
-    const STACK: u8 = 4;
-    let bytes = Bytes::new(width, dst, index.map_or(0, |index| index.reg), base.unwrap_or(0)).byte(0x8d);
-    let low = base.map_or(NO_BASE, |base| base & 7);
-    let (mode, size) = match (base, displacement) {
-        (None, _) => (0, 4),
-        (Some(_), 0) if low != NO_BASE => (0, 0),
-        (Some(_), displacement) if i8::try_from(displacement).is_ok() => (0x40, 1),
-        (Some(_), _) => (0x80, 4),
-    };
-    let reg = (dst & 7) << 3;
-    let bytes = match index {
-        None if base.is_some() && low != STACK => bytes.byte(mode | reg | low),
-        None => bytes.byte(mode | reg | 4).byte(NO_INDEX << 3 | low),
-        Some(Scaled { reg: index, shift }) => bytes.byte(mode | reg | 4).byte(shift << 6 | (index & 7) << 3 | low),
-    };
-    match size {
-        0 => bytes,
-        1 => bytes.byte(displacement as u8),
-        _ => bytes.word(displacement),
+/// An operand in memory: `[base + index + displacement]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) base: Option<Host>,
+    pub(super) index: Option<Scaled>,
+    pub(super) displacement: i32,
+}
+
+impl Address {
+    /// `[base + displacement]`.
+    pub(super) fn at(base: Host, displacement: i32) -> Address {
+        Address { base: Some(base), index: None, displacement }
     }
-    .write(asm);
+
+    /// The bytes that name it together with a register, and those of the displacement that they ask for.
+    #[inline(always)]
+    fn bytes(self, reg: u8) -> (Bytes, usize) {
+        /// Where no index register stands.
+        const NO_INDEX: u8 = 4;
+        /// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte
+        /// for an index.
+        const NO_BASE: u8 = 5;
+        const STACK: u8 = 4;
+        let low = self.base.map_or(NO_BASE, |base| base & 7);
+        let (mode, size) = match (self.base, self.displacement) {
+            (None, _) => (0, 4),
+            (Some(_), 0) if low != NO_BASE => (0, 0),
+            (Some(_), displacement) if i8::try_from(displacement).is_ok() => (0x40, 1),
+            (Some(_), _) => (0x80, 4),
+        };
+        let reg = (reg & 7) << 3;
+        let bytes = |first: u8, second: u8| Bytes { word: u64::from(first) | u64::from(second) << 8, len: 2 };
+        let operand = match self.index {
+            None if self.base.is_some() && low != STACK => Bytes { word: u64::from(mode | reg | low), len: 1 },
+            None => bytes(mode | reg | 4, NO_INDEX << 3 | low),
+            Some(Scaled { reg: index, shift }) => bytes(mode | reg | 4, shift << 6 | (index & 7) << 3 | low),
+        };
+        (operand, size)
+    }
+}
+
+/// An operation on a register and an operand in memory: its width, its opcode of one or two bytes, the first one lowest, and whether
+/// it is one of 16 bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation {
+    pub(super) width: Width,
+    pub(super) opcode: u16,
+    pub(super) half: bool,
+}
+
+impl Operation {
+    pub(super) const fn new(width: Width, opcode: u16) -> Operation {
+        Operation { width, opcode, half: false }
+    }
+}
+
+/// `op reg, [address]`, or the other way round, with `behind` behind it.
+#[inline(always)]
+pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address: Address, behind: Bytes) {
+    let Operation { width, opcode, half } = operation;
+    let opcode_len = 1 + usize::from(opcode > 0xff);
+    let (operand, displacement_len) = address.bytes(reg);
+    let instruction = Bytes {
+        word: u64::from(opcode) | operand.word << (8 * opcode_len),
+        len: opcode_len + operand.len,
+    };
+    if half {
+        asm.put(Bytes { word: 0x66, len: 1 });
+    }
+    let index = address.index.map_or(0, |index| index.reg);
+    asm.put(prefixed(width, reg, index, address.base.unwrap_or(0), instruction));
+    if displacement_len > 0 {
+        asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
+    }
+    if behind.len > 0 {
+        asm.put(behind);
+    }
+}
+
+/// Nothing behind an instruction.
+pub(super) const NOTHING: Bytes = Bytes { word: 0, len: 0 };
+
+/// `lea dst, [address]`.
+pub(super) fn lea(asm: &mut Assembler, width: Width, dst: Host, address: Address) {
+    memory(asm, Operation::new(width, 0x8d), dst, address, NOTHING);
 }

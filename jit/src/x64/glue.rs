@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi};
 
-use super::alu;
-use super::asm::{Assembler, x64};
+use super::asm::{LabelAssembler as Assembler, x64};
 use super::cells::{self, Cells, Routines};
 use super::code::{CodeError, CodeMemory};
 use super::registers::host;
@@ -169,9 +168,9 @@ fn begin_program(asm: &mut Assembler) {
     for reg in Reg::ALL {
         match reg {
             Reg::R1 | Reg::R2 => x64!(asm; mov Rq(host(reg)), [DWORD r12 + register_cell(reg)]),
-            Reg::R10 => alu::load_imm(asm, host(reg), STACK_TOP.into()),
+            Reg::R10 => x64!(asm; mov Rd(host(reg)), DWORD STACK_TOP as i32),
             Reg::R0 | Reg::R3 | Reg::R4 | Reg::R5 | Reg::R6 | Reg::R7 | Reg::R8 | Reg::R9 => {
-                alu::load_imm(asm, host(reg), 0);
+                x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
             }
         }
     }

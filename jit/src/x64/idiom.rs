@@ -11,7 +11,7 @@ use softbpf::insn::{AluOp, Imm64, Insn, Operand, Reg, Width};
 
 use super::Options;
 use super::asm::{Assembler, x64};
-use super::encode::{self, Scaled, group};
+use super::encode::{self, Address, Scaled, group};
 use super::registers::host;
 use crate::fault::Fault;
 
@@ -243,21 +243,18 @@ impl Idiom {
         match self {
             Idiom::AddConstant { width, dst, base, constant } => {
                 let constant = if planted.is(Fault::IdiomAddsUnsigned) { constant & i32::MAX } else { constant };
-                encode::lea(asm, width, host(dst), Some(host(base)), None, constant);
+                encode::lea(asm, width, host(dst), Address::at(host(base), constant));
             }
             Idiom::Add { width, dst, base, index, shift } => {
                 let shift = if planted.is(Fault::IdiomScalesLess) { shift.saturating_sub(1) } else { shift };
                 let (base, index) = (base.map(host), host(index));
-                match (base, shift) {
-                    // Without a base there would have to be four bytes of displacement.
-                    (None, 1) => {
-                        encode::lea(asm, width, host(dst), Some(index), Some(Scaled { reg: index, shift: 0 }), 0)
-                    }
-                    (base, shift) => encode::lea(asm, width, host(dst), base, Some(Scaled { reg: index, shift }), 0),
-                }
+                // Without a base there would have to be four bytes of displacement.
+                let (base, shift) = if (base, shift) == (None, 1) { (Some(index), 0) } else { (base, shift) };
+                let address = Address { base, index: Some(Scaled { reg: index, shift }), displacement: 0 };
+                encode::lea(asm, width, host(dst), address);
             }
             Idiom::Multiply { width, dst, src, constant } => {
-                encode::multiply(asm, width, host(dst), host(src), constant);
+                encode::multiply_immediate(asm, width, host(dst), host(src), constant);
             }
             Idiom::LowHalf { dst, src, shift } => {
                 if planted.is(Fault::IdiomHalfIsSigned) {

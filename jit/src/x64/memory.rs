@@ -4,16 +4,16 @@
 //! limits; elsewhere with a window, a range of addresses that Rust has found open. What misses is checked by the
 //! bitmaps; what they refuse is Rust's.
 
-use dynasmrt::{DynasmApi, DynasmLabelApi};
+use dynasmrt::DynasmApi;
 use softbpf::insn::{AtomicOp, Operand, Reg, Size, Width};
 use softbpf::memory::{Permission, STACK_FRAME};
 
-use super::asm::{self, Cc, Forward, x64};
+use super::asm::{Bytes, Cc, Forward, x64};
 use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
-use super::encode;
+use super::encode::{self, Address, NOTHING, Operation, Scaled, group, opcode};
 use super::glue::{Need, check_index};
-use super::registers::{Host, RAX, SCRATCH, host};
+use super::registers::{ARENA, CELLS, Host, RAX, SCRATCH, host};
 use crate::fault::Fault;
 use crate::proof::{Offsets, Plan, Region};
 
@@ -31,11 +31,9 @@ pub(super) struct Miss {
     end: u32,
 }
 
-/// Where an access goes: `[arena + index + displacement]`.
-#[derive(Debug, Clone, Copy)]
-struct Address {
-    index: Option<Host>,
-    displacement: i32,
+/// Where an access goes.
+fn in_arena(index: Option<Host>, displacement: i32) -> Address {
+    Address { base: Some(ARENA), index: index.map(|reg| Scaled { reg, shift: 0 }), displacement }
 }
 
 /// What the machine can do to memory, but not say what was there before.
@@ -44,19 +42,6 @@ enum Bits {
     Or,
     And,
     Xor,
-}
-
-/// One instruction with a memory operand, in the shortest form there is.
-macro_rules! memory_operand {
-    ($asm:expr, $address:expr, [$($before:tt)*] [$($after:tt)*]) => {{
-        let Address { index, displacement } = $address;
-        match (index, i8::try_from(displacement)) {
-            (None, _) => x64!($asm; $($before)* [DWORD r10 + displacement] $($after)*),
-            (Some(index), Ok(0)) => x64!($asm; $($before)* [r10 + Rq(index)] $($after)*),
-            (Some(index), Ok(displacement)) => x64!($asm; $($before)* [BYTE r10 + Rq(index) * 1 + displacement] $($after)*),
-            (Some(index), Err(_)) => x64!($asm; $($before)* [DWORD r10 + Rq(index) * 1 + displacement] $($after)*),
-        }
-    }};
 }
 
 impl Compiler<'_> {
@@ -91,7 +76,7 @@ impl Compiler<'_> {
         }
         let (missed, window) = self.check(plan, need, size, base, off);
         let here = self.offset();
-        access(self, Address { index: Some(host(base)), displacement: off.into() });
+        access(self, in_arena(Some(host(base)), off.into()));
         let end = self.offset();
         let miss = Miss { index, base, off, size, need, window, access: here, end };
         self.stub_of(missed, Stub::Miss(miss));
@@ -109,13 +94,13 @@ impl Compiler<'_> {
     /// the arena whatever the proof is worth.
     fn proved(&mut self, region: Region, offset: Offsets, base: Reg, off: i16) -> Address {
         match (region, offset.single()) {
-            (Region::Stack, Some(offset)) => Address { index: Some(host(Reg::R10)), displacement: offset },
+            (Region::Stack, Some(offset)) => in_arena(Some(host(Reg::R10)), offset),
             (Region::Data(map), Some(offset)) if let Some(start) = self.data(map) => {
-                Address { index: None, displacement: start + offset }
+                in_arena(None, start + offset)
             }
             (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
                 self.load_address(Width::W32, host(base), off.into());
-                Address { index: Some(SCRATCH), displacement: 0 }
+                in_arena(Some(SCRATCH), 0)
             }
         }
     }
@@ -124,7 +109,7 @@ impl Compiler<'_> {
     fn load_address(&mut self, width: Width, base: Host, displacement: i32) {
         match displacement {
             0 => encode::mov(&mut self.asm, width, SCRATCH, base),
-            displacement => encode::lea(&mut self.asm, width, SCRATCH, Some(base), None, displacement),
+            displacement => encode::lea(&mut self.asm, width, SCRATCH, Address::at(base, displacement)),
         }
     }
 
@@ -144,15 +129,14 @@ impl Compiler<'_> {
                 let frame = STACK_FRAME as i32;
                 let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
                 self.load_address(Width::W64, host(base), i32::from(off) + frame);
-                x64!(self.asm
-                    ; sub r11, rbp
-                    ; cmp r11, DWORD frame - size.bytes() as i32 + more
-                );
+                encode::arithmetic(&mut self.asm, Width::W64, group::SUB, SCRATCH, host(Reg::R10));
+                let last = frame - size.bytes() as i32 + more;
+                encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, last);
                 Some(Cc::Above)
             }
             Plan::Likely(Region::Data(map)) => self.limit(map, need, size).map(|(start, limit)| {
                 self.load_address(Width::W64, host(base), i32::from(off) - start);
-                x64!(self.asm; cmp r11, DWORD limit);
+                encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, limit);
                 Cc::Above
             }),
             Plan::Likely(Region::Context) => self.check_object(CONTEXT, need, size, base, off),
@@ -164,7 +148,7 @@ impl Compiler<'_> {
             | Plan::Answer(_) => None,
         };
         match missed {
-            Some(cc) => (asm::jump_forward(&mut self.asm, Some(cc)), None),
+            Some(cc) => (self.asm.jump_forward(Some(cc)), None),
             None => self.check_window(base),
         }
     }
@@ -189,7 +173,8 @@ impl Compiler<'_> {
         let limit = limit_displacement(object, need == Need::Write, size);
         self.likely_objects = true;
         self.load_address(Width::W64, host(base), i32::from(off) - start);
-        x64!(self.asm; cmp r11, [BYTE r12 + limit]);
+        let limit = Address::at(CELLS, limit.into());
+        encode::memory(&mut self.asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, limit, NOTHING);
         Some(Cc::AboveOrEqual)
     }
 
@@ -198,14 +183,14 @@ impl Compiler<'_> {
         // Where there is no room for windows, the bitmaps decide every time.
         let cc = window.map(|window| {
             let displacement = window_displacement(window);
-            x64!(self.asm
-                ; mov r11, Rq(host(base))
-                ; sub r11, [DWORD r12 + displacement]
-                ; cmp r11, [DWORD r12 + displacement + 8]
-            );
+            let asm = &mut self.asm;
+            let (start, len) = (Address::at(CELLS, displacement), Address::at(CELLS, displacement + 8));
+            encode::mov(asm, Width::W64, SCRATCH, host(base));
+            encode::memory(asm, Operation::new(Width::W64, opcode::SUB_FROM), SCRATCH, start, NOTHING);
+            encode::memory(asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, len, NOTHING);
             Cc::AboveOrEqual
         });
-        (asm::jump_forward(&mut self.asm, cc), window)
+        (self.asm.jump_forward(cc), window)
     }
 
     /// Behind the program: the bitmaps decide about the access.
@@ -216,54 +201,56 @@ impl Compiler<'_> {
         };
         let routine = cells::CHECK + 8 * check_index(miss.need, size);
         self.load_address(Width::W64, host(miss.base), miss.off.into());
-        x64!(self.asm; call QWORD [DWORD r12 + routine]);
+        self.asm.call_cell(routine);
         let site = self.site(miss.index, miss.window);
         self.resume_at(site, miss.end);
-        asm::jump_back(&mut self.asm, None, miss.access);
+        self.asm.jump_back(None, miss.access);
     }
 
     fn load_plain(&mut self, size: Size, dst: Reg, address: Address) {
-        let dst = host(dst);
-        match size {
-            Size::B => memory_operand!(self.asm, address, [movzx Rd(dst), BYTE] []),
-            Size::H => memory_operand!(self.asm, address, [movzx Rd(dst), WORD] []),
-            Size::W => memory_operand!(self.asm, address, [mov Rd(dst),] []),
-            Size::DW => memory_operand!(self.asm, address, [mov Rq(dst),] []),
-        }
+        let operation = match size {
+            Size::B => Operation::new(Width::W32, opcode::LOAD_BYTE),
+            Size::H => Operation::new(Width::W32, opcode::LOAD_HALF),
+            Size::W => Operation::new(Width::W32, opcode::LOAD),
+            Size::DW => Operation::new(Width::W64, opcode::LOAD),
+        };
+        encode::memory(&mut self.asm, operation, host(dst), address, NOTHING);
     }
 
     fn load_signed(&mut self, size: Size, dst: Reg, address: Address) {
-        let dst = host(dst);
-        match size {
-            Size::B => memory_operand!(self.asm, address, [movsx Rq(dst), BYTE] []),
-            Size::H => memory_operand!(self.asm, address, [movsx Rq(dst), WORD] []),
-            Size::W => memory_operand!(self.asm, address, [movsxd Rq(dst), DWORD] []),
-            Size::DW => memory_operand!(self.asm, address, [mov Rq(dst),] []),
-        }
+        let opcode = match size {
+            Size::B => opcode::LOAD_SIGNED_BYTE,
+            Size::H => opcode::LOAD_SIGNED_HALF,
+            Size::W => opcode::MOVSXD.into(),
+            Size::DW => opcode::LOAD,
+        };
+        encode::memory(&mut self.asm, Operation::new(Width::W64, opcode), host(dst), address, NOTHING);
     }
 
     fn store_register(&mut self, size: Size, src: Reg, address: Address) {
-        let src = host(src);
-        match size {
-            Size::B => memory_operand!(self.asm, address, [mov] [, Rb(src)]),
-            Size::H => memory_operand!(self.asm, address, [mov] [, Rw(src)]),
-            Size::W => memory_operand!(self.asm, address, [mov] [, Rd(src)]),
-            Size::DW => memory_operand!(self.asm, address, [mov] [, Rq(src)]),
-        }
+        let operation = match size {
+            Size::B => Operation::new(Width::W32, opcode::STORE_BYTE),
+            Size::H => Operation { half: true, ..Operation::new(Width::W32, opcode::MOV.into()) },
+            Size::W => Operation::new(Width::W32, opcode::MOV.into()),
+            Size::DW => Operation::new(Width::W64, opcode::MOV.into()),
+        };
+        encode::memory(&mut self.asm, operation, host(src), address, NOTHING);
     }
 
     fn store_imm(&mut self, size: Size, imm: i32, address: Address) {
-        match size {
-            Size::B => memory_operand!(self.asm, address, [mov BYTE] [, BYTE imm as i8]),
-            Size::H => memory_operand!(self.asm, address, [mov WORD] [, WORD imm as i16]),
-            Size::W => memory_operand!(self.asm, address, [mov DWORD] [, DWORD imm]),
+        let (operation, len) = match size {
+            Size::B => (Operation::new(Width::W32, opcode::STORE_BYTE_IMMEDIATE), 1),
+            Size::H => (Operation { half: true, ..Operation::new(Width::W32, opcode::STORE_IMMEDIATE) }, 2),
+            Size::W => (Operation::new(Width::W32, opcode::STORE_IMMEDIATE), 4),
             Size::DW if self.options.planted.is(Fault::StoreImmZeroExtended) => {
                 let upper = Address { displacement: address.displacement + 4, ..address };
-                memory_operand!(self.asm, address, [mov DWORD] [, DWORD imm]);
-                memory_operand!(self.asm, upper, [mov DWORD] [, DWORD 0]);
+                self.store_imm(Size::W, imm, address);
+                return self.store_imm(Size::W, 0, upper);
             }
-            Size::DW => memory_operand!(self.asm, address, [mov QWORD] [, DWORD imm]),
-        }
+            Size::DW => (Operation::new(Width::W64, opcode::STORE_IMMEDIATE), 4),
+        };
+        let imm = Bytes { word: u64::from(imm as u32), len };
+        encode::memory(&mut self.asm, operation, 0, address, imm);
     }
 
     /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
@@ -271,12 +258,12 @@ impl Compiler<'_> {
         let size = width.size();
         self.checked(index, Need::Both, size, base, off, |compiler, address| {
             match address.index {
-                Some(SCRATCH) => {}
-                Some(index) => compiler.load_address(Width::W32, index, address.displacement),
-                None => x64!(compiler.asm; mov r11d, DWORD address.displacement),
+                Some(Scaled { reg: SCRATCH, .. }) => {}
+                Some(Scaled { reg, .. }) => compiler.load_address(Width::W32, reg, address.displacement),
+                None => encode::load_low(&mut compiler.asm, SCRATCH, address.displacement as u32),
             }
             x64!(compiler.asm; test r11b, BYTE size.bytes() as i8 - 1);
-            let misaligned = asm::jump_forward(&mut compiler.asm, Some(Cc::NotEqual));
+            let misaligned = compiler.asm.jump_forward(Some(Cc::NotEqual));
             compiler.locked(op, width, src);
             let end = compiler.offset();
             compiler.stub_of(misaligned, Stub::Slow { index, end });
@@ -285,37 +272,24 @@ impl Compiler<'_> {
 
     /// The operation at the address in `r11`.
     fn locked(&mut self, op: AtomicOp, width: Width, src: Reg) {
-        let address = Address { index: Some(SCRATCH), displacement: 0 };
         let operand = host(src);
-        macro_rules! locked {
-            ($op:ident) => {
-                match width {
-                    Width::W64 => memory_operand!(self.asm, address, [lock $op] [, Rq(operand)]),
-                    Width::W32 => memory_operand!(self.asm, address, [lock $op] [, Rd(operand)]),
-                }
-            };
-        }
         match op {
-            AtomicOp::Add => locked!(add),
-            AtomicOp::Or => locked!(or),
-            AtomicOp::And => locked!(and),
-            AtomicOp::Xor => locked!(xor),
+            AtomicOp::Add => self.lock(opcode::ADD, width, operand),
+            AtomicOp::Or => self.lock(opcode::OR, width, operand),
+            AtomicOp::And => self.lock(opcode::AND, width, operand),
+            AtomicOp::Xor => self.lock(opcode::XOR, width, operand),
             AtomicOp::FetchAdd => {
-                locked!(xadd);
+                self.lock(opcode::XADD, width, operand);
                 if width == Width::W32 && self.options.planted.is(Fault::Fetch32SignExtends) {
-                    x64!(self.asm; movsxd Rq(operand), Rd(operand));
+                    encode::sign_extend(&mut self.asm, operand, operand);
                 }
             }
             AtomicOp::FetchOr => self.fetch(Bits::Or, width, operand),
             AtomicOp::FetchAnd => self.fetch(Bits::And, width, operand),
             AtomicOp::FetchXor => self.fetch(Bits::Xor, width, operand),
-            // Always locked.
-            AtomicOp::Xchg => match width {
-                Width::W64 => memory_operand!(self.asm, address, [xchg] [, Rq(operand)]),
-                Width::W32 => memory_operand!(self.asm, address, [xchg] [, Rd(operand)]),
-            },
+            AtomicOp::Xchg => self.at_scratch(opcode::XCHG, width, operand),
             AtomicOp::Cmpxchg => {
-                locked!(cmpxchg);
+                self.lock(opcode::CMPXCHG, width, operand);
                 if width == Width::W32 && !self.options.planted.is(Fault::Cmpxchg32KeepsHigh) {
                     // On success the machine leaves all of rax alone.
                     x64!(self.asm; mov eax, eax);
@@ -324,9 +298,19 @@ impl Compiler<'_> {
         }
     }
 
+    /// One locked instruction at the address in `r11`.
+    fn lock(&mut self, opcode: u16, width: Width, operand: Host) {
+        const LOCK: u64 = 0xf0;
+        self.asm.put(Bytes { word: LOCK, len: 1 });
+        self.at_scratch(opcode, width, operand);
+    }
+
+    fn at_scratch(&mut self, opcode: u16, width: Width, operand: Host) {
+        encode::memory(&mut self.asm, Operation::new(width, opcode), operand, in_arena(Some(SCRATCH), 0), NOTHING);
+    }
+
     /// A fetching operation that the machine does not have: tried until nobody came in between.
     fn fetch(&mut self, op: Bits, width: Width, operand: Host) {
-        let again = self.asm.new_dynamic_label();
         let planted = self.options.planted;
         let asm = &mut self.asm;
         x64!(asm
@@ -340,19 +324,19 @@ impl Compiler<'_> {
             Width::W64 => x64!(asm; mov rax, [r10 + r11]),
             Width::W32 => x64!(asm; mov eax, [r10 + r11]),
         }
-        x64!(asm
-            ; =>again
-            ; mov r9, rax
-        );
+        let again = asm.offset();
+        x64!(asm; mov r9, rax);
         match op {
             Bits::Or => x64!(asm; or r9, [DWORD r12 + cells::SCRATCH]),
             Bits::And => x64!(asm; and r9, [DWORD r12 + cells::SCRATCH]),
             Bits::Xor => x64!(asm; xor r9, [DWORD r12 + cells::SCRATCH]),
         }
         match width {
-            Width::W64 => x64!(asm; lock cmpxchg [r10 + r11], r9; jne =>again; mov Rq(operand), rax),
-            Width::W32 => x64!(asm; lock cmpxchg [r10 + r11], r9d; jne =>again; mov Rd(operand), eax),
+            Width::W64 => x64!(asm; lock cmpxchg [r10 + r11], r9),
+            Width::W32 => x64!(asm; lock cmpxchg [r10 + r11], r9d),
         }
+        asm.jump_back(Some(Cc::NotEqual), again);
+        encode::mov(asm, width, operand, RAX);
         if operand != RAX && !planted.is(Fault::FetchLosesR0) {
             x64!(asm; mov rax, [DWORD r12 + cells::SCRATCH + 8]);
         }

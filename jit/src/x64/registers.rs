@@ -19,6 +19,10 @@ pub(super) const RCX: Host = 1;
 pub(super) const RDX: Host = 2;
 /// Holds the fuel.
 pub(super) const FUEL: Host = 9;
+/// Holds the host address of the guest arena.
+pub(super) const ARENA: Host = 10;
+/// Points into the cells.
+pub(super) const CELLS: Host = 12;
 /// Holds no guest register.
 pub(super) const SCRATCH: Host = 11;
 
