@@ -3,6 +3,8 @@
 //! They are there only with the feature `planted-faults`, and act where code is made or where Rust serves it: without the
 //! feature every question for one is the constant `false`. None of them lets code out of the guest's memory.
 
+use std::borrow::Cow;
+
 use softbpf::insn::{AluOp, ByteOrder, Condition, Insn, Operand, Size, SwapWidth, Width};
 
 macro_rules! faults {
@@ -181,10 +183,14 @@ impl Planted {
         cfg!(feature = "planted-faults") && self.0 == Some(fault)
     }
 
-    /// What an instruction is taken for.
-    pub(crate) fn taken_for(self, insn: Insn) -> Insn {
-        let taken = if cfg!(feature = "planted-faults") { self.0.and_then(|fault| mistake(fault, insn)) } else { None };
-        taken.unwrap_or(insn)
+    /// What instructions are taken for.
+    pub(crate) fn taken_for(self, insns: &[Insn]) -> Cow<'_, [Insn]> {
+        match self.0 {
+            Some(fault) if cfg!(feature = "planted-faults") => {
+                insns.iter().map(|&insn| mistake(fault, insn).unwrap_or(insn)).collect()
+            }
+            Some(_) | None => Cow::Borrowed(insns),
+        }
     }
 }
 

@@ -18,19 +18,19 @@ mod value;
 use softbpf::codec::Code;
 use softbpf::context::ContextKind;
 use softbpf::engine::ProgramId;
-use softbpf::insn::{Condition, Insn, Operand, Reg, Size, Width};
+use softbpf::insn::{Insn, Reg, Size};
 use softbpf::machine::Machine;
 use softbpf::maps::Map;
 use softbpf::memory::{Permission, STACK_FRAME};
 use softbpf::program_type::ProgramType;
 
-use order::{Block, Order};
+use order::{Order, Turn};
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
-pub(crate) use value::Offsets;
 use value::Value;
+pub(crate) use value::{Offsets, Place};
 
-use crate::blocks::Place;
+use crate::blocks::Block;
 use crate::fault::{Fault, Planted};
 pub(crate) use crate::inspect::Region;
 
@@ -47,16 +47,38 @@ pub(crate) enum Plan {
     #[default]
     Unknown,
     /// Likely in this object: to be compared with its limits.
-    Likely(Region),
+    Likely(Place),
     /// In bounds, at one of these offsets of an object that is open for it.
-    Proved(Region, Offsets),
+    Proved(Place),
     /// Not an access, but a call of a helper that only tells what is in the world: its place in
     /// [`Machine::steady_answers`].
-    Answer(usize),
-    /// Not an access, but a lookup in the map with this index, which has elements; its key is at this offset from the top
-    /// of the frame, if that is known.
-    Lookup { map: u32, key: Option<i32> },
+    Answer(u64),
+    /// Not an access, but a lookup in a map that has elements.
+    Lookup(Lookup),
 }
+
+/// A lookup: the index of the map, and where its key is, from the top of the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lookup(u64);
+
+impl Lookup {
+    fn new(map: u32, key: Option<i32>) -> Lookup {
+        Lookup(u64::from(map) << 32 | u64::from(key.unwrap_or(0) as u32))
+    }
+
+    /// Index of the map.
+    pub(crate) fn map(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Where the key is, if that is known: below the top.
+    pub(crate) fn key(self) -> Option<i32> {
+        Some(self.0 as i32).filter(|&key| key != 0)
+    }
+}
+
+// Plans are handed on in two registers.
+const _: () = assert!(size_of::<Plan>() == 16);
 
 /// What must be true of a run for the proofs to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -112,8 +134,8 @@ impl Proofs {
     pub(crate) fn doubt(&mut self) {
         for plan in &mut self.plans {
             match *plan {
-                Plan::Proved(region, _) => *plan = Plan::Likely(region),
-                Plan::Lookup { .. } | Plan::Answer(_) => *plan = Plan::Unknown,
+                Plan::Proved(place) => *plan = Plan::Likely(place),
+                Plan::Lookup(_) | Plan::Answer(_) => *plan = Plan::Unknown,
                 Plan::Unknown | Plan::Likely(_) => {}
             }
         }
@@ -127,28 +149,29 @@ pub(crate) fn prove(
     id: ProgramId,
     program_type: ProgramType,
     code: &Code,
-    places: &[Place],
+    blocks: &[Block],
     planted: Planted,
 ) -> Proofs {
-    let order = Order::of(code, places);
-    let loops = Loops::of(code, places);
+    let order = Order::of(code, blocks);
+    let loops = Loops::of(code, blocks);
     let pass = |trusting| {
         let mut pass = Pass {
             machine,
             id,
             code,
-            places,
+            blocks,
             packet_fields: PacketFields::of(program_type),
             order: &order,
             loops: &loops,
             planted,
             trusting,
-            waiting: std::iter::repeat_with(|| None).take(order.len()).collect(),
+            waiting: std::iter::repeat_with(|| None).take(blocks.len()).collect(),
+            spare: Vec::new(),
             heads: Vec::new(),
             brought: 0,
             turn: 0,
             sound: true,
-            proofs: Proofs { plans: vec![Plan::Unknown; places.len()], assumptions: Assumptions::default() },
+            proofs: Proofs { plans: vec![Plan::Unknown; code.insns().len()], assumptions: Assumptions::default() },
         };
         pass.run();
         (pass.sound, pass.proofs)
@@ -168,11 +191,12 @@ struct Loops {
 }
 
 impl Loops {
-    fn of(code: &Code, places: &[Place]) -> Loops {
-        let back = |(index, (place, insn)): (u32, (&Place, &Insn))| {
-            (place.target <= index && insn.jump_offset().is_some()).then_some((place.target, index))
+    fn of(code: &Code, blocks: &[Block]) -> Loops {
+        let back = |block: &Block| {
+            let (head, end) = (blocks[block.target as usize].start, block.end - 1);
+            (head <= end && code.insns()[end as usize].jump_offset().is_some()).then_some((head, end))
         };
-        let mut ends: Vec<_> = (0..).zip(places.iter().zip(code.insns())).filter_map(back).collect();
+        let mut ends: Vec<_> = blocks.iter().filter_map(back).collect();
         // By head, the last jump back first.
         ends.sort_unstable_by_key(|&(head, end)| (head, std::cmp::Reverse(end)));
         ends.dedup_by_key(|&mut (head, _)| head);
@@ -209,7 +233,7 @@ struct Pass<'p> {
     machine: &'p Machine,
     id: ProgramId,
     code: &'p Code,
-    places: &'p [Place],
+    blocks: &'p [Block],
     packet_fields: Option<PacketFields>,
     loops: &'p Loops,
     order: &'p Order,
@@ -218,6 +242,9 @@ struct Pass<'p> {
     trusting: bool,
     /// By block: what is brought there by those that had their turn.
     waiting: Vec<Option<Box<State>>>,
+    /// States that are not needed any more, for further ones.
+    #[expect(clippy::vec_box, reason = "they go to `waiting` and come from there without being copied")]
+    spare: Vec<Box<State>>,
     /// What was claimed at the heads of loops, by turn.
     heads: Vec<(u32, State)>,
     /// How many blocks something was brought to.
@@ -232,43 +259,40 @@ struct Pass<'p> {
 impl Pass<'_> {
     fn run(&mut self) {
         let insns = self.code.insns();
-        for (number, block) in self.order.iter() {
-            self.turn = block.turn;
-            let mut state = self.arrive(number, block);
-            let mut falls = true;
-            let start = block.start as usize;
-            for (index, insn) in (start..).zip(&insns[start..block.end as usize]) {
-                falls = self.step(index, insn, &mut state);
+        while let Some(number) = self.order.number(self.turn, self.blocks.len()) {
+            let block = self.blocks[number as usize];
+            let (start, end) = (block.start as usize, block.end as usize);
+            if let Some(mut state) = self.arrive(number, block) {
+                for (index, insn) in (start..).zip(&insns[start..end]) {
+                    self.step(index, insn, &mut state);
+                }
+                self.leave(number, block, state);
             }
-            if falls && (block.end as usize) < insns.len() {
-                self.bring(block.end as usize, state);
-            }
+            self.turn += 1;
         }
     }
 
-    /// What is known where a block begins.
-    fn arrive(&mut self, number: usize, block: Block) -> State {
+    /// What is known where a block begins; `None` where control does not come.
+    fn arrive(&mut self, number: u32, block: Block) -> Option<Box<State>> {
         const FRAME_POINTER: u16 = 1 << 10;
-        let waiting = self.waiting[number].take();
-        let brought = waiting.is_some();
-        if self.places[block.start as usize].callable {
-            return State::unknown();
+        let waiting = self.waiting[number as usize].take();
+        if block.callable {
+            return Some(Box::new(State::unknown()));
         }
         let mut state = match waiting {
-            Some(waiting) => *waiting,
-            None => State::unknown(),
-        };
-        if block.start == 0 {
-            // How the program begins; jumps may come here, too.
-            let mut entry = State::unknown();
-            entry.set(Reg::R1, Value::Pointer(Region::Context, Offsets::exactly(0)));
-            if brought {
-                state.join(&entry);
-            } else {
-                state = entry;
+            waiting if number == 0 => {
+                // How the program begins; jumps may come here, too.
+                let mut entry = State::unknown();
+                entry.set(Reg::R1, Value::start_of(Region::Context));
+                if let Some(waiting) = waiting {
+                    entry.join(&waiting);
+                }
+                Box::new(entry)
             }
-        }
-        if block.head {
+            waiting => waiting?,
+        };
+        let Turn { turn, head } = self.order.turn(number);
+        if head {
             let written = if self.trusting { self.loops.written(block.start) } else { u16::MAX };
             if !self.planted.is(Fault::ProofLoopKeepsRegisters) {
                 state.doubt(written & !FRAME_POINTER);
@@ -278,41 +302,73 @@ impl Pass<'_> {
                 state.packet = 0;
             }
             if self.heads.len() < MAX_STATES {
-                self.heads.push((block.turn, state.clone()));
+                self.heads.push((turn, State::clone(&state)));
             } else {
                 // Nothing is claimed here that would have to be kept.
                 state.doubt(!FRAME_POINTER);
                 state.packet = 0;
             }
         }
-        state
+        Some(state)
     }
 
-    /// Brings a state to the target of the jump with this index.
-    fn jump(&mut self, index: usize, state: State) {
-        self.bring(self.places[index].target as usize, state);
-    }
-
-    /// Brings a state to the block that begins at an instruction.
-    fn bring(&mut self, index: usize, mut state: State) {
-        let number = self.places[index].block as usize;
-        let block = self.order.block(number);
-        if block.turn > self.turn {
-            match &mut self.waiting[number] {
-                Some(_) if self.planted.is(Fault::ProofJoinTakesOneSide) => {}
-                Some(waiting) => waiting.join(&state),
-                none => {
-                    self.brought += 1;
-                    if self.brought > MAX_STATES {
-                        state.forget_spilled();
-                    }
-                    *none = Some(Box::new(state));
-                }
+    /// What is known at the end of a block goes wherever control does.
+    fn leave(&mut self, number: u32, block: Block, mut state: Box<State>) {
+        let insn = &self.code.insns()[block.end as usize - 1];
+        if let Insn::Exit = insn {
+            return self.spare.push(state);
+        }
+        if let Insn::Jump { .. } = insn {
+            return self.bring(block.target, state);
+        }
+        if let Insn::MayGoto { .. } = insn {
+            let taken = self.copy(&state);
+            self.bring(block.target, taken);
+        }
+        if let Insn::JumpIf { condition, width, dst, src, .. } = *insn {
+            let mut taken = self.copy(&state);
+            taken.assume(condition, width, dst, src);
+            self.bring(block.target, taken);
+            if let Some(negated) = negated(condition) {
+                state.assume(negated, width, dst, src);
             }
-        } else if let Ok(at) = self.heads.binary_search_by_key(&block.turn, |&(turn, _)| turn) {
+        }
+        if number as usize + 1 < self.blocks.len() {
+            self.bring(number + 1, state);
+        }
+    }
+
+    fn copy(&mut self, state: &State) -> Box<State> {
+        match self.spare.pop() {
+            Some(mut copy) => {
+                State::clone_from(&mut copy, state);
+                copy
+            }
+            None => Box::new(state.clone()),
+        }
+    }
+
+    /// Brings a state to the block with this number.
+    fn bring(&mut self, number: u32, mut state: Box<State>) {
+        let Turn { turn, .. } = self.order.turn(number);
+        if turn > self.turn {
+            let waiting = &mut self.waiting[number as usize];
+            let Some(waiting) = waiting else {
+                self.brought += 1;
+                if self.brought > MAX_STATES {
+                    state.forget_spilled();
+                }
+                *waiting = Some(state);
+                return;
+            };
+            if !self.planted.is(Fault::ProofJoinTakesOneSide) {
+                waiting.join(&state);
+            }
+        } else if let Ok(at) = self.heads.binary_search_by_key(&turn, |&(turn, _)| turn) {
             self.sound &= self.heads[at].1.covers(&state);
         }
         // A head that is not in the list claims nothing: it can be called.
+        self.spare.push(state);
     }
 
     /// The map of this index, if programs may use it like that.
@@ -328,15 +384,16 @@ impl Pass<'_> {
 
     /// How an access can be made, and what that relies on.
     fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
-        let (region, offset) = match state.get(base) {
-            Value::Pointer(region, offsets) => (region, offsets.plus(off.into())),
-            Value::MaybeNull { map, .. } => return Plan::Likely(Region::Element(map)),
+        let place = match state.get(base) {
+            Value::Pointer(place) => place.plus(off.into()),
+            Value::MaybeNull(found) => return found.place().map_or(Plan::Unknown, Plan::Likely),
             Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd => return Plan::Unknown,
         };
-        if offset == Offsets::ANY || !self.inside(state, region, offset, size, read, write) {
-            return Plan::Likely(region);
+        let offsets = place.offsets();
+        if offsets == Offsets::ANY || !self.inside(state, place.region(), offsets, size, read, write) {
+            return Plan::Likely(place);
         }
-        Plan::Proved(region, offset)
+        Plan::Proved(place)
     }
 
     fn inside(&mut self, state: &State, region: Region, offset: Offsets, size: Size, read: bool, write: bool) -> bool {
@@ -368,35 +425,48 @@ impl Pass<'_> {
     }
 
     fn inside_context(&mut self, start: i32, end: i32, read: bool, write: bool) -> bool {
-        if start < 0 || end > CONTEXT_BYTES as i32 {
+        if start < 0 || start >= end || end > CONTEXT_BYTES as i32 {
             return false;
         }
         let write = write && !self.planted.is(Fault::ProofContextWritable);
         let assumptions = &mut self.proofs.assumptions;
         assumptions.context = true;
-        for byte in start as usize..end as usize {
-            assumptions.readable[byte / 64] |= u64::from(read) << (byte % 64);
-            assumptions.writable[byte / 64] |= u64::from(write) << (byte % 64);
+        let (first, last) = (start as usize, end as usize - 1);
+        if read {
+            add_bits(&mut assumptions.readable, first, last);
+        }
+        if write {
+            add_bits(&mut assumptions.writable, first, last);
         }
         true
     }
+}
 
-    fn branch(&mut self, index: usize, state: &mut State, test: Test) {
-        let Test { condition, width, dst, src } = test;
-        let mut taken = state.clone();
-        taken.assume(condition, width, dst, src);
-        self.jump(index, taken);
-        if let Some(negated) = negated(condition) {
-            state.assume(negated, width, dst, src);
-        }
+/// Sets the bits from the first to the last one.
+fn add_bits(words: &mut [u64; CONTEXT_BYTES / 64], first: usize, last: usize) {
+    let (from, to) = (u64::MAX << (first % 64), u64::MAX >> (63 - last % 64));
+    if first / 64 == last / 64 {
+        words[first / 64] |= from & to;
+    } else {
+        words[first / 64] |= from;
+        words[last / 64] |= to;
+        words[first / 64 + 1..last / 64].fill(u64::MAX);
     }
 }
 
-/// The condition of a jump.
-#[derive(Debug, Clone, Copy)]
-struct Test {
-    condition: Condition,
-    width: Width,
-    dst: Reg,
-    src: Operand,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_a_range_are_set_and_no_others() {
+        for first in 0..CONTEXT_BYTES {
+            for last in first..(first + 200).min(CONTEXT_BYTES) {
+                let mut words = [0; CONTEXT_BYTES / 64];
+                add_bits(&mut words, first, last);
+                let is_set = |bit: &usize| words[bit / 64] >> (bit % 64) & 1 != 0;
+                assert!((0..CONTEXT_BYTES).filter(is_set).eq(first..=last), "{first} to {last}");
+            }
+        }
+    }
 }

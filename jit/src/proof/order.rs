@@ -3,63 +3,60 @@
 use softbpf::codec::Code;
 use softbpf::insn::Insn;
 
-use crate::blocks::Place;
+use crate::blocks::Block;
 
-/// A block of instructions, and when it is looked at.
+/// When a block is looked at.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block {
-    /// Index of its first instruction, and of the one behind its last.
-    pub(super) start: u32,
-    pub(super) end: u32,
-    /// Its turn; blocks that nothing reaches have none.
+pub(super) struct Turn {
+    /// Its turn; blocks that nothing reaches may have none.
     pub(super) turn: u32,
     /// A jump comes back to it.
     pub(super) head: bool,
 }
 
-/// The blocks of a program.
+/// The order of a program's blocks.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// By place in the program.
-    blocks: Vec<Block>,
-    /// By turn: numbers of blocks.
-    turns: Vec<u32>,
+    /// By number of the block.
+    turns: Vec<Turn>,
+    /// By turn: numbers of blocks. Empty where every block has its number as its turn.
+    numbers: Vec<u32>,
 }
 
-const NEVER: u32 = u32::MAX;
+const NEVER: Turn = Turn { turn: u32::MAX, head: false };
 
 impl Order {
-    pub(super) fn of(code: &Code, places: &[Place]) -> Order {
-        let leaders: Vec<u32> = (0..).zip(places).filter(|(_, place)| place.leader).map(|(index, _)| index).collect();
-        let ends = leaders.iter().skip(1).copied().chain([places.len() as u32]);
-        let block = |(&start, end)| Block { start, end, turn: NEVER, head: false };
-        let mut order = Order { blocks: leaders.iter().zip(ends).map(block).collect(), turns: Vec::new() };
-        let roots = leaders.iter().enumerate().filter(|&(_, &start)| start == 0 || places[start as usize].callable);
-        let roots: Vec<u32> = roots.map(|(number, _)| number as u32).collect();
-        order.visit(code, places, &roots);
+    pub(super) fn of(code: &Code, blocks: &[Block]) -> Order {
+        let mut order = Order { turns: Vec::new(), numbers: Vec::new() };
+        // Without a jump back every way leads from lower numbers to higher ones.
+        if blocks.iter().any(|block| block.loop_head) {
+            order.turns = vec![NEVER; blocks.len()];
+            order.visit(code, blocks);
+        }
         order
     }
 
-    /// Walks from the roots, depth first, and gives the blocks their turns in reverse order of leaving them.
-    fn visit(&mut self, code: &Code, places: &[Place], roots: &[u32]) {
+    /// Walks from where control can come in, depth first, and gives the blocks their turns in reverse order of leaving them.
+    fn visit(&mut self, code: &Code, blocks: &[Block]) {
         #[derive(Clone, Copy, PartialEq)]
         enum Walk {
             New,
             Inside,
             Left,
         }
-        let mut walks = vec![Walk::New; self.blocks.len()];
+        let roots = (0..).zip(blocks).filter(|(number, block)| *number == 0 || block.callable);
+        let mut walks = vec![Walk::New; blocks.len()];
         let mut path: Vec<(u32, usize)> = Vec::new();
-        for &root in roots {
+        for (root, _) in roots {
             if walks[root as usize] == Walk::New {
                 walks[root as usize] = Walk::Inside;
                 path.push((root, 0));
             }
             while let Some((number, next)) = path.last_mut() {
-                let successors = self.successors(code, places, *number);
+                let successors = successors(code, blocks, *number);
                 let Some(&successor) = successors.get(*next) else {
                     walks[*number as usize] = Walk::Left;
-                    self.turns.push(*number);
+                    self.numbers.push(*number);
                     path.pop();
                     continue;
                 };
@@ -70,39 +67,37 @@ impl Order {
                         walks[successor as usize] = Walk::Inside;
                         path.push((successor, 0));
                     }
-                    Walk::Inside => self.blocks[successor as usize].head = true,
+                    Walk::Inside => self.turns[successor as usize].head = true,
                     Walk::Left => {}
                 }
             }
         }
-        self.turns.reverse();
-        for (turn, &number) in (0..).zip(&self.turns) {
-            self.blocks[number as usize].turn = turn;
+        self.numbers.reverse();
+        for (turn, &number) in (0..).zip(&self.numbers) {
+            self.turns[number as usize].turn = turn;
         }
     }
 
-    /// Where control goes from the end of a block: first where it jumps, so that what follows it has an early turn.
-    fn successors(&self, code: &Code, places: &[Place], number: u32) -> [Option<u32>; 2] {
-        let last = self.blocks[number as usize].end as usize - 1;
-        let Some(insn) = code.insns().get(last) else { return [None; 2] };
-        let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
-        let next = Some(number + 1).filter(|&next| falls && (next as usize) < self.blocks.len());
-        let target = insn.jump_offset().map(|_| places[places[last].target as usize].block);
-        [target, next]
+    /// The turn of the block with this number.
+    pub(super) fn turn(&self, number: u32) -> Turn {
+        self.turns.get(number as usize).copied().unwrap_or(Turn { turn: number, head: false })
     }
 
-    /// A block by its number.
-    pub(super) fn block(&self, number: usize) -> Block {
-        self.blocks[number]
+    /// The number of the block that has this turn, of so many blocks.
+    pub(super) fn number(&self, turn: u32, blocks: usize) -> Option<u32> {
+        if self.turns.is_empty() {
+            Some(turn).filter(|&number| (number as usize) < blocks)
+        } else {
+            self.numbers.get(turn as usize).copied()
+        }
     }
+}
 
-    /// All blocks that are reached, with their numbers, in order of their turns.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, Block)> {
-        self.turns.iter().map(|&number| (number as usize, self.blocks[number as usize]))
-    }
-
-    /// How many blocks there are, reached or not.
-    pub(super) fn len(&self) -> usize {
-        self.blocks.len()
-    }
+/// Where control goes from the end of a block: first where it jumps, so that what follows it has an early turn.
+fn successors(code: &Code, blocks: &[Block], number: u32) -> [Option<u32>; 2] {
+    let block = blocks[number as usize];
+    let Some(insn) = code.insns().get(block.end as usize - 1) else { return [None; 2] };
+    let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
+    let next = Some(number + 1).filter(|&next| falls && (next as usize) < blocks.len());
+    [insn.jump_offset().map(|_| block.target), next]
 }

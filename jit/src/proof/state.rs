@@ -8,7 +8,7 @@ use super::value::{Offsets, Region, Value};
 const MAX_SPILLED: usize = 16;
 
 /// What is known of registers, spilled values and the packet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct State {
     registers: [Value; 11],
     /// Values of 8 bytes on the stack, by their offset from the frame's top.
@@ -17,11 +17,24 @@ pub(super) struct State {
     pub(super) packet: i32,
 }
 
+impl Clone for State {
+    fn clone(&self) -> State {
+        State { registers: self.registers, spilled: self.spilled.clone(), packet: self.packet }
+    }
+
+    /// A state is often copied over one that is not needed any more, with its list.
+    fn clone_from(&mut self, other: &State) {
+        self.registers = other.registers;
+        self.spilled.clone_from(&other.spilled);
+        self.packet = other.packet;
+    }
+}
+
 impl State {
     /// Where a function begins.
     pub(super) fn unknown() -> State {
         let mut registers = [Value::UNKNOWN; 11];
-        registers[10] = Value::Pointer(Region::Stack, Offsets::exactly(0));
+        registers[10] = Value::start_of(Region::Stack);
         State { registers, spilled: Vec::new(), packet: 0 }
     }
 
@@ -87,7 +100,9 @@ impl State {
     /// What is true of both.
     pub(super) fn join(&mut self, other: &State) {
         for (value, other) in self.registers.iter_mut().zip(&other.registers) {
-            *value = value.join(*other);
+            if *value != *other {
+                *value = value.join(*other);
+            }
         }
         for (at, value) in &mut self.spilled {
             *value = value.join(other.spilled(*at));
@@ -106,8 +121,8 @@ impl State {
     pub(super) fn replace_maybe_null(&mut self, id: u32, new: Value) {
         let places = self.registers.iter_mut().chain(self.spilled.iter_mut().map(|(_, value)| value));
         for value in places {
-            if let Value::MaybeNull { id: other, .. } = *value
-                && other == id
+            if let Value::MaybeNull(found) = *value
+                && found.id() == id
             {
                 *value = new;
             }
@@ -118,11 +133,9 @@ impl State {
     pub(super) fn assume(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand) {
         let (a, b) = (self.get(dst), self.operand(src));
         match (a, b) {
-            (Value::MaybeNull { map, id }, _) if b.constant() == Some(0) => match condition {
-                Condition::Eq => self.replace_maybe_null(id, Value::Constant(0)),
-                Condition::Ne => {
-                    self.replace_maybe_null(id, Value::Pointer(Region::Element(map), Offsets::exactly(0)));
-                }
+            (Value::MaybeNull(found), _) if b.constant() == Some(0) => match condition {
+                Condition::Eq => self.replace_maybe_null(found.id(), Value::Constant(0)),
+                Condition::Ne => self.replace_maybe_null(found.id(), Value::start_of(Region::Element(found.map()))),
                 Condition::Gt
                 | Condition::Ge
                 | Condition::Set
@@ -133,9 +146,11 @@ impl State {
                 | Condition::Slt
                 | Condition::Sle => {}
             },
-            (Value::Pointer(Region::Packet, offset), Value::PacketEnd) => self.assume_packet(condition, width, offset),
-            (Value::PacketEnd, Value::Pointer(Region::Packet, offset)) => {
-                self.assume_packet(mirrored(condition), width, offset);
+            (Value::Pointer(place), Value::PacketEnd) if place.region() == Region::Packet => {
+                self.assume_packet(condition, width, place.offsets());
+            }
+            (Value::PacketEnd, Value::Pointer(place)) if place.region() == Region::Packet => {
+                self.assume_packet(mirrored(condition), width, place.offsets());
             }
             (Value::UpTo(largest), _) => {
                 self.set(dst, narrow(condition, width, largest, b));
@@ -220,7 +235,7 @@ fn narrow(condition: Condition, width: Width, largest: u64, other: Value) -> Val
         _ if !low => largest,
         Condition::Eq => match other {
             Value::Constant(_) => return other,
-            Value::UpTo(_) | Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => largest.min(limit),
+            Value::UpTo(_) | Value::Pointer(_) | Value::MaybeNull(_) | Value::PacketEnd => largest.min(limit),
         },
         Condition::Lt => largest.min(limit.saturating_sub(1)),
         Condition::Le => largest.min(limit),

@@ -7,24 +7,25 @@ use softbpf::memory::STACK_FRAME;
 use softbpf::semantics;
 
 use super::state::State;
-use super::value::{Offsets, Region, Value};
-use super::{Pass, Plan, Test};
+use super::value::{Found, Offsets, Region, Value};
+use super::{Lookup, Pass, Plan};
 use crate::fault::Fault;
 
 /// Number of `bpf_map_lookup_elem`.
 pub(crate) const MAP_LOOKUP_ELEM: i32 = 1;
 
 impl Pass<'_> {
-    /// Takes note of one instruction; false when control does not go on behind it.
-    pub(super) fn step(&mut self, index: usize, insn: &Insn, state: &mut State) -> bool {
+    /// Takes note of one instruction.
+    #[inline(always)]
+    pub(super) fn step(&mut self, index: usize, insn: &Insn, state: &mut State) {
         match *insn {
             Insn::Alu { op, width, dst, src } => {
-                let unknown = state.operand(src).constant().is_none();
+                let operand = state.operand(src);
+                let unknown = operand.constant().is_none();
                 if unknown && op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) {
-                    return true;
+                    return;
                 }
-                let value = alu(op, width, state.get(dst), state.operand(src));
-                state.set(dst, value);
+                state.set(dst, alu(op, width, state.get(dst), operand));
             }
             Insn::Neg { dst, .. } => state.set(dst, Value::UNKNOWN),
             Insn::MovSx { dst, src, .. } => {
@@ -49,18 +50,10 @@ impl Pass<'_> {
                 state.clobber();
                 state.set(Reg::R0, Value::LOW);
             }
-            Insn::Jump { .. } => {
-                self.jump(index, state.clone());
-                return false;
-            }
-            Insn::JumpIf { condition, width, dst, src, .. } => {
-                self.branch(index, state, Test { condition, width, dst, src });
-            }
-            Insn::MayGoto { .. } => self.jump(index, state.clone()),
             Insn::Call(callee) => self.call(index, callee, state),
-            Insn::Exit => return false,
+            // What they tell depends on where control goes.
+            Insn::Jump { .. } | Insn::JumpIf { .. } | Insn::MayGoto { .. } | Insn::Exit => {}
         }
-        true
     }
 
     fn imm64(&self, index: usize, value: Imm64) -> Value {
@@ -68,7 +61,7 @@ impl Pass<'_> {
             Imm64::MapValue { fd: index, offset } | Imm64::MapIndexValue { index, offset } => {
                 match u32::try_from(index) {
                     Ok(index) if offset < 1 << 30 => {
-                        Value::Pointer(Region::Data(index), Offsets::exactly(offset as i32))
+                        Value::pointer(Region::Data(index), Offsets::exactly(offset as i32))
                     }
                     Ok(_) | Err(_) => Value::UNKNOWN,
                 }
@@ -84,11 +77,16 @@ impl Pass<'_> {
         let plan = self.plan(state, base, off, size, true, false);
         self.proofs.plans[index] = plan;
         let loaded = match (plan, size) {
-            (Plan::Proved(Region::Stack, at), Size::DW) => at.single().map_or(Value::UNKNOWN, |at| state.spilled(at)),
-            (Plan::Proved(Region::Context, at), Size::W) if !signed => {
-                at.single().map_or(Value::UNKNOWN, |at| self.context_field(at))
+            (Plan::Proved(place), Size::DW | Size::W) => match (place.region(), place.offsets().single()) {
+                (Region::Stack, Some(at)) if size == Size::DW => state.spilled(at),
+                (Region::Context, Some(at)) if size == Size::W && !signed => self.context_field(at),
+                (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
+                    Value::UNKNOWN
+                }
+            },
+            (Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) | Plan::Answer(_) | Plan::Lookup(_), _) => {
+                Value::UNKNOWN
             }
-            _ => Value::UNKNOWN,
         };
         let value = match size {
             _ if signed || loaded != Value::UNKNOWN => loaded,
@@ -102,7 +100,7 @@ impl Pass<'_> {
     fn context_field(&mut self, at: i32) -> Value {
         let Some(fields) = self.packet_fields else { return Value::UNKNOWN };
         let value = if at == fields.data {
-            Value::Pointer(Region::Packet, Offsets::exactly(0))
+            Value::start_of(Region::Packet)
         } else if at == fields.data_end {
             Value::PacketEnd
         } else {
@@ -115,8 +113,9 @@ impl Pass<'_> {
     fn store(&mut self, index: usize, state: &mut State, size: Size, (base, off): (Reg, i16), value: Value) {
         let plan = self.plan(state, base, off, size, false, true);
         self.proofs.plans[index] = plan;
-        if let Plan::Proved(Region::Stack, at) = plan
-            && let Some(at) = at.single()
+        if let Plan::Proved(place) = plan
+            && place.region() == Region::Stack
+            && let Some(at) = place.offsets().single()
             && size == Size::DW
         {
             state.spill(at, value);
@@ -159,12 +158,12 @@ impl Pass<'_> {
             self.proofs.assumptions.not_mocked(MAP_LOOKUP_ELEM);
             if let Some(map) = self.looked_up(map) {
                 let id = index as u32;
-                self.proofs.plans[index] = Plan::Lookup { map, key: key_in_frame(key) };
+                self.proofs.plans[index] = Plan::Lookup(Lookup::new(map, key_in_frame(key)));
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
-                state.set(Reg::R0, Value::MaybeNull { map, id });
+                state.set(Reg::R0, Value::MaybeNull(Found::new(map, id)));
                 if self.planted.is(Fault::ProofNeverNull) {
-                    state.set(Reg::R0, Value::Pointer(Region::Element(map), Offsets::exactly(0)));
+                    state.set(Reg::R0, Value::start_of(Region::Element(map)));
                 }
             }
             return;
@@ -175,7 +174,7 @@ impl Pass<'_> {
         {
             // Nor does it.
             self.proofs.assumptions.not_mocked(number);
-            self.proofs.plans[index] = Plan::Answer(place);
+            self.proofs.plans[index] = Plan::Answer(place as u64);
             return;
         }
         if !self.planted.is(Fault::ProofHelperKeepsSpilled) {
@@ -186,13 +185,15 @@ impl Pass<'_> {
     /// A store has been made.
     fn written(&self, state: &mut State, plan: Plan, size: Size) {
         match plan {
-            Plan::Proved(Region::Stack, at) => {
-                state.overwrite(at.min, at.max + size.bytes() as i32 - 1);
+            Plan::Proved(place) => {
+                // Or inside another object.
+                if place.region() == Region::Stack {
+                    let at = place.offsets();
+                    state.overwrite(at.min, at.max + size.bytes() as i32 - 1);
+                }
             }
-            // Inside another object.
-            Plan::Proved(Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {}
             Plan::Unknown | Plan::Likely(_) if self.planted.is(Fault::ProofStoreKeepsSpilled) => {}
-            Plan::Unknown | Plan::Likely(_) | Plan::Lookup { .. } | Plan::Answer(_) => state.doubt_spilled(),
+            Plan::Unknown | Plan::Likely(_) | Plan::Lookup(_) | Plan::Answer(_) => state.doubt_spilled(),
         }
     }
 
@@ -214,8 +215,9 @@ impl Pass<'_> {
 
 /// Where a key of 4 bytes is on the stack, if it is all in the frame.
 fn key_in_frame(key: Value) -> Option<i32> {
-    let Value::Pointer(Region::Stack, offsets) = key else { return None };
-    offsets.single().filter(|&at| (-(STACK_FRAME as i32)..=-4).contains(&at))
+    let Value::Pointer(place) = key else { return None };
+    let at = place.offsets().single().filter(|_| place.region() == Region::Stack)?;
+    (-(STACK_FRAME as i32)..=-4).contains(&at).then_some(at)
 }
 
 fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
@@ -223,6 +225,12 @@ fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
         (AluOp::Mov, _, _) if width == Width::W64 => src,
         (_, Value::Constant(dst), Value::Constant(src)) => Value::Constant(semantics::alu(op, width, dst, src)),
         (AluOp::Mov, _, Value::Constant(src)) => Value::Constant(src & u64::from(u32::MAX)),
+        // Most are of this kind: what is done to any number gives any number.
+        (
+            AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::Xor | AluOp::Lsh,
+            Value::UNKNOWN,
+            Value::Constant(_) | Value::UpTo(_),
+        ) if width == Width::W64 => Value::UNKNOWN,
         (..) if width == Width::W64 => alu64(op, dst, src),
         (..) => alu32(op, dst, src),
     }
@@ -237,8 +245,8 @@ fn alu64(op: AluOp, dst: Value, src: Value) -> Value {
         AluOp::Sub => dst.minus(src),
         AluOp::And => match dst {
             // Cutting the offset of a pointer.
-            Value::Pointer(region, _) => Value::Pointer(region, Offsets::ANY),
-            Value::Constant(_) | Value::UpTo(_) | Value::MaybeNull { .. } | Value::PacketEnd => {
+            Value::Pointer(_) => dst.hint(),
+            Value::Constant(_) | Value::UpTo(_) | Value::MaybeNull(_) | Value::PacketEnd => {
                 Value::UpTo(largest.min(other))
             }
         },
@@ -300,10 +308,8 @@ fn low(dst: Value, src: Value, op: AluOp) -> Value {
     let pointer = if op == AluOp::Mov { src } else { dst };
     let moves = matches!(op, AluOp::Mov | AluOp::Add | AluOp::Sub);
     match pointer {
-        Value::Pointer(..) | Value::MaybeNull { .. } if moves => pointer.hint(),
-        Value::Constant(_) | Value::UpTo(_) | Value::Pointer(..) | Value::MaybeNull { .. } | Value::PacketEnd => {
-            Value::LOW
-        }
+        Value::Pointer(_) | Value::MaybeNull(_) if moves => pointer.hint(),
+        Value::Constant(_) | Value::UpTo(_) | Value::Pointer(_) | Value::MaybeNull(_) | Value::PacketEnd => Value::LOW,
     }
 }
 

@@ -33,8 +33,6 @@ impl Offsets {
 
     /// From `min` to `max` bytes farther.
     fn widened(self, min: i64, max: i64) -> Offsets {
-        /// What is farther away is not worth knowing.
-        const FAR: i64 = 1 << 30;
         if self == Offsets::ANY || min < -FAR || max > FAR {
             return Offsets::ANY;
         }
@@ -51,6 +49,98 @@ impl Offsets {
     }
 }
 
+/// What is farther away than this is not worth knowing.
+const FAR: i64 = (1 << 23) - 1;
+
+/// A region and offsets in it, in one word: values stay in registers that way, which is what makes the analysis fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// `None` for a map that there is no number for.
+    pub(super) fn new(region: Region, offsets: Offsets) -> Option<Place> {
+        let (kind, map) = match region {
+            Region::Stack => (0, 0),
+            Region::Context => (1, 0),
+            Region::Packet => (2, 0),
+            Region::Data(map) => (3, map),
+            Region::Element(map) => (4, map),
+        };
+        let map = u64::from(u16::try_from(map).ok().filter(|map| map >> 13 == 0)?);
+        Some(Place(map << 51 | kind << 48).with(offsets))
+    }
+
+    /// At this offset from the top of the stack frame.
+    pub(crate) fn in_frame(offset: i32) -> Place {
+        Place(0).with(Offsets::exactly(offset))
+    }
+
+    /// Which object.
+    pub(crate) fn region(self) -> Region {
+        let map = (self.0 >> 51) as u32;
+        match self.0 >> 48 & 7 {
+            0 => Region::Stack,
+            1 => Region::Context,
+            2 => Region::Packet,
+            3 => Region::Data(map),
+            _ => Region::Element(map),
+        }
+    }
+
+    /// 24 bits each, which hold no other end than [`FAR`] or a smaller one; the smallest number of 24 bits stands for any offset.
+    pub(crate) fn offsets(self) -> Offsets {
+        let (min, max) = (((self.0 << 40) as i64 >> 40) as i32, ((self.0 << 16) as i64 >> 40) as i32);
+        if i64::from(min) < -FAR { Offsets::ANY } else { Offsets { min, max } }
+    }
+
+    /// So many bytes farther.
+    pub(super) fn plus(self, distance: i64) -> Place {
+        self.with(self.offsets().plus(distance))
+    }
+
+    /// At other offsets in the same region.
+    fn with(self, offsets: Offsets) -> Place {
+        const BITS: u64 = (1 << 24) - 1;
+        let Offsets { min, max } = offsets;
+        let far = i64::from(min) < -FAR || i64::from(max) > FAR;
+        let (min, max) = if far { (1 << 23, 0) } else { (min as u64 & BITS, max as u64 & BITS) };
+        Place(self.0 & !(BITS << 24 | BITS) | max << 24 | min)
+    }
+
+    /// In the same region, wherever.
+    fn anywhere(self) -> Place {
+        self.with(Offsets::ANY)
+    }
+
+    fn same_region(self, other: Place) -> bool {
+        self.0 >> 48 == other.0 >> 48
+    }
+}
+
+/// What one lookup gave: the index of the map, and which lookup it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found(u64);
+
+impl Found {
+    pub(super) fn new(map: u32, id: u32) -> Found {
+        Found(u64::from(map) << 32 | u64::from(id))
+    }
+
+    pub(super) fn map(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Where it points if it is not 0, as a hint.
+    pub(super) fn place(self) -> Option<Place> {
+        Place::new(Region::Element(self.map()), Offsets::ANY)
+    }
+
+    /// Equal ids are equal values.
+    pub(super) fn id(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// What is known of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
@@ -59,9 +149,9 @@ pub(crate) enum Value {
     /// A number no larger than this.
     UpTo(u64),
     /// So far from the start of a region ([`Region::Stack`]: from its end).
-    Pointer(Region, Offsets),
-    /// What a lookup in the map with this index gave: a pointer to a value, or 0. Equal ids are equal values.
-    MaybeNull { map: u32, id: u32 },
+    Pointer(Place),
+    /// What a lookup gave: a pointer to a value, or 0.
+    MaybeNull(Found),
     /// The end of the packet.
     PacketEnd,
 }
@@ -74,6 +164,16 @@ impl Value {
     /// A number of 32 bits.
     pub(crate) const LOW: Value = Value::UpTo(u32::MAX as u64);
 
+    /// A pointer.
+    pub(crate) fn pointer(region: Region, offsets: Offsets) -> Value {
+        Place::new(region, offsets).map_or(Value::UNKNOWN, Value::Pointer)
+    }
+
+    /// A pointer to the start of a region.
+    pub(crate) fn start_of(region: Region) -> Value {
+        Value::pointer(region, Offsets::exactly(0))
+    }
+
     /// The number, if there is but one.
     pub(crate) fn constant(self) -> Option<u64> {
         if let Value::Constant(value) = self { Some(value) } else { None }
@@ -83,16 +183,16 @@ impl Value {
     pub(crate) fn largest(self) -> u64 {
         match self {
             Value::Constant(value) | Value::UpTo(value) => value,
-            Value::MaybeNull { .. } | Value::PacketEnd => u32::MAX.into(),
-            Value::Pointer(..) => u64::MAX,
+            Value::MaybeNull(_) | Value::PacketEnd => u32::MAX.into(),
+            Value::Pointer(_) => u64::MAX,
         }
     }
 
     /// The hint without the claim.
     pub(crate) fn hint(self) -> Value {
         match self {
-            Value::Pointer(region, _) => Value::Pointer(region, Offsets::ANY),
-            Value::MaybeNull { map, .. } => Value::Pointer(Region::Element(map), Offsets::ANY),
+            Value::Pointer(place) => Value::Pointer(place.anywhere()),
+            Value::MaybeNull(found) => found.place().map_or(Value::UNKNOWN, Value::Pointer),
             Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd => Value::UNKNOWN,
         }
     }
@@ -102,12 +202,12 @@ impl Value {
         match (self, other) {
             (a, b) if a == b => a,
             (Value::Constant(a) | Value::UpTo(a), Value::Constant(b) | Value::UpTo(b)) => Value::UpTo(a.max(b)),
-            (Value::Pointer(region, a), Value::Pointer(other, b)) if region == other => {
-                Value::Pointer(region, a.join(b))
+            (Value::Pointer(a), Value::Pointer(b)) if a.same_region(b) => {
+                Value::Pointer(a.with(a.offsets().join(b.offsets())))
             }
             // One of them may be a null pointer, or one that another test has left.
-            (pointer @ (Value::Pointer(..) | Value::MaybeNull { .. }), _)
-            | (_, pointer @ (Value::Pointer(..) | Value::MaybeNull { .. })) => pointer.hint(),
+            (pointer @ (Value::Pointer(_) | Value::MaybeNull(_)), _)
+            | (_, pointer @ (Value::Pointer(_) | Value::MaybeNull(_))) => pointer.hint(),
             (Value::PacketEnd, _) | (_, Value::PacketEnd) => Value::UNKNOWN,
         }
     }
@@ -115,9 +215,10 @@ impl Value {
     /// Whether all that `self` claims is true of `other` as well.
     pub(crate) fn covers(self, other: Value) -> bool {
         match (self, other) {
-            (Value::UpTo(u64::MAX) | Value::Pointer(_, Offsets::ANY), _) => true,
+            (Value::UpTo(u64::MAX), _) => true,
+            (Value::Pointer(place), _) if place.offsets() == Offsets::ANY => true,
             (Value::UpTo(max), other) => other.largest() <= max,
-            (Value::Pointer(region, a), Value::Pointer(other, b)) => region == other && a.covers(b),
+            (Value::Pointer(a), Value::Pointer(b)) => a.same_region(b) && a.offsets().covers(b.offsets()),
             (a, b) => a == b,
         }
     }
@@ -126,20 +227,19 @@ impl Value {
     pub(crate) fn plus(self, other: Value) -> Value {
         match (self, other) {
             (Value::Constant(a), Value::Constant(b)) => Value::Constant(a.wrapping_add(b)),
-            (Value::Pointer(region, offsets), Value::Constant(distance))
-            | (Value::Constant(distance), Value::Pointer(region, offsets)) => {
-                // A negative number is a large one.
-                Value::Pointer(region, offsets.plus(distance as i64))
-            }
-            (Value::Pointer(region, offsets), Value::UpTo(max))
-            | (Value::UpTo(max), Value::Pointer(region, offsets)) => {
-                Value::Pointer(region, offsets.widened(0, i64::try_from(max).unwrap_or(i64::MAX)))
-            }
             (Value::Constant(a) | Value::UpTo(a), Value::Constant(b) | Value::UpTo(b)) => {
                 Value::UpTo(a.saturating_add(b))
             }
-            (pointer @ (Value::Pointer(..) | Value::MaybeNull { .. }), _)
-            | (_, pointer @ (Value::Pointer(..) | Value::MaybeNull { .. })) => pointer.hint(),
+            (Value::Pointer(place), Value::Constant(distance)) | (Value::Constant(distance), Value::Pointer(place)) => {
+                // A negative number is a large one.
+                Value::Pointer(place.plus(distance as i64))
+            }
+            (Value::Pointer(place), Value::UpTo(max)) | (Value::UpTo(max), Value::Pointer(place)) => {
+                let max = i64::try_from(max).unwrap_or(i64::MAX);
+                Value::Pointer(place.with(place.offsets().widened(0, max)))
+            }
+            (pointer @ (Value::Pointer(_) | Value::MaybeNull(_)), _)
+            | (_, pointer @ (Value::Pointer(_) | Value::MaybeNull(_))) => pointer.hint(),
             (Value::PacketEnd, _) | (_, Value::PacketEnd) => Value::UNKNOWN,
         }
     }
@@ -148,16 +248,17 @@ impl Value {
     pub(crate) fn minus(self, other: Value) -> Value {
         match (self, other) {
             (Value::Constant(a), Value::Constant(b)) => Value::Constant(a.wrapping_sub(b)),
-            (Value::Pointer(region, offsets), Value::Constant(distance)) => {
-                Value::Pointer(region, offsets.plus((distance as i64).checked_neg().unwrap_or(i64::MAX)))
+            (Value::Pointer(place), Value::Constant(distance)) => {
+                Value::Pointer(place.plus((distance as i64).checked_neg().unwrap_or(i64::MAX)))
             }
-            (Value::Pointer(region, offsets), Value::UpTo(max)) => {
-                Value::Pointer(region, offsets.widened(-i64::try_from(max).unwrap_or(i64::MAX), 0))
+            (Value::Pointer(place), Value::UpTo(max)) => {
+                let max = i64::try_from(max).unwrap_or(i64::MAX);
+                Value::Pointer(place.with(place.offsets().widened(-max, 0)))
             }
-            (Value::Pointer(..) | Value::MaybeNull { .. }, Value::MaybeNull { .. } | Value::PacketEnd)
-            | (Value::Pointer(..), Value::Pointer(..))
+            (Value::Pointer(_) | Value::MaybeNull(_), Value::MaybeNull(_) | Value::PacketEnd)
+            | (Value::Pointer(_), Value::Pointer(_))
             | (Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd, _) => Value::UNKNOWN,
-            (maybe @ Value::MaybeNull { .. }, Value::Constant(_) | Value::UpTo(_) | Value::Pointer(..)) => maybe.hint(),
+            (maybe @ Value::MaybeNull(_), Value::Constant(_) | Value::UpTo(_) | Value::Pointer(_)) => maybe.hint(),
         }
     }
 }
@@ -168,7 +269,7 @@ mod tests {
 
     /// Values, and numbers that they are true of when a region starts at 1000.
     fn samples() -> Vec<(Value, Vec<u64>)> {
-        let at = |min: i32, max: i32| Value::Pointer(Region::Context, Offsets { min, max });
+        let at = |min: i32, max: i32| Value::pointer(Region::Context, Offsets { min, max });
         vec![
             (Value::Constant(0), vec![0]),
             (Value::Constant(u64::MAX), vec![u64::MAX]),
@@ -186,11 +287,12 @@ mod tests {
         match value {
             Value::Constant(only) => number == only,
             Value::UpTo(max) => number <= max,
-            Value::Pointer(_, Offsets::ANY) => true,
-            Value::Pointer(_, Offsets { min, max }) => {
-                (i64::from(min)..=i64::from(max)).contains(&(number.wrapping_sub(1000) as i64))
+            Value::Pointer(place) => {
+                let Offsets { min, max } = place.offsets();
+                let claimed = i64::from(min)..=i64::from(max);
+                place.offsets() == Offsets::ANY || claimed.contains(&(number.wrapping_sub(1000) as i64))
             }
-            Value::MaybeNull { .. } | Value::PacketEnd => false,
+            Value::MaybeNull(_) | Value::PacketEnd => false,
         }
     }
 
@@ -203,6 +305,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_place_is_what_it_was_made_of_or_anywhere() {
+        for region in [Region::Stack, Region::Context, Region::Packet, Region::Data(8191), Region::Element(7)] {
+            for (min, max) in [(0, 0), (-512, -1), (-8_388_607, 8_388_607), (3, 1 << 20)] {
+                let offsets = Offsets { min, max };
+                let place = Place::new(region, offsets).unwrap();
+                assert_eq!((place.region(), place.offsets()), (region, offsets));
+            }
+            for (min, max) in [(-8_388_608, 0), (0, 8_388_608), (i32::MIN, i32::MAX), (1 << 24, 1 << 24)] {
+                let place = Place::new(region, Offsets { min, max }).unwrap();
+                assert_eq!((place.region(), place.offsets()), (region, Offsets::ANY));
+            }
+        }
+        assert_eq!(Place::new(Region::Data(8192), Offsets::ANY), None);
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn shift_by_constant(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, am
     encode::shift(asm, width, group, dst, amount as u8 & (width.bits() - 1));
 }
 
+#[inline(never)]
 fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
     match (op, width) {
         (AluOp::Lsh, Width::W64) => x64!(asm; shlx Rq(dst), Rq(dst), Rq(amount)),
@@ -114,6 +115,7 @@ fn shift_bmi2(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: H
 }
 
 /// Without BMI2 the amount must be in `cl`.
+#[inline(never)]
 fn shift(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: Host) {
     match (dst, amount) {
         (RCX, _) => {
@@ -148,6 +150,7 @@ fn shift_by_cl(asm: &mut Assembler, op: AluOp, width: Width, dst: Host) {
 }
 
 /// Division and modulo, by zero and MIN / -1 as RFC 9669 section 4.1 has them, where the machine would fault.
+#[inline(never)]
 fn divide(asm: &mut Assembler, planted: Planted, quotient: bool, signed: bool, width: Width, dst: Host, src: Operand) {
     match src {
         Operand::Imm(0) => divide_by_zero(asm, planted, quotient, width, dst),

@@ -173,7 +173,9 @@ impl Assembler {
         let distance = i64::from(to) - i64::from(self.offset());
         let far = |behind: i64| u64::from((distance - behind) as u32);
         self.put(match (i8::try_from(distance - SHORT), cc) {
-            (Ok(near), Some(cc)) => Bytes { word: u64::from(u16::from_le_bytes([0x70 | cc as u8, near as u8])), len: 2 },
+            (Ok(near), Some(cc)) => {
+                Bytes { word: u64::from(u16::from_le_bytes([0x70 | cc as u8, near as u8])), len: 2 }
+            }
             (Ok(near), None) => Bytes { word: u64::from(u16::from_le_bytes([0xeb, near as u8])), len: 2 },
             (Err(_), Some(cc)) => Bytes { word: 0x800f | (cc as u64) << 8 | far(6) << 16, len: 6 },
             (Err(_), None) => Bytes { word: 0xe9 | far(5) << 8, len: 5 },

@@ -18,9 +18,9 @@ use softbpf::program::Program;
 use super::Options;
 use super::alu;
 use super::asm::{Assembler, Cc, Forward, x64};
-use crate::blocks::{self, Place};
+use crate::blocks::{self, Block};
 use crate::fault::Fault;
-use crate::proof::{self, MAP_LOOKUP_ELEM, Plan, Region};
+use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan};
 
 use super::cells::{self, CellMemory};
 use super::code::{CodeError, CodeMemory, Compiled, Function, HelperSite, Site};
@@ -52,16 +52,32 @@ pub(super) enum Stub {
     /// Have the instruction with this index executed by Rust, and go on at this offset.
     Slow { index: u32, end: u32 },
     /// A lookup has found nothing; the element would be used at this offset.
-    NoElement { done: u32 },
+    NoElement { index: u32, done: u32 },
     /// Call the helper, which looks something up in this map, and go on at this offset.
     Helper { index: u32, helper: i32, map: Option<u32>, end: u32 },
+}
+
+impl Stub {
+    /// Index of the instruction that it belongs to.
+    fn index(self) -> u32 {
+        match self {
+            Stub::Leave(index)
+            | Stub::Slow { index, .. }
+            | Stub::NoElement { index, .. }
+            | Stub::Helper { index, .. }
+            | Stub::Miss(Miss { index, .. }) => index,
+        }
+    }
 }
 
 pub(super) struct Compiler<'c> {
     pub(super) asm: Assembler,
     pub(super) options: Options,
     pub(super) tables: Tables<'c>,
-    pub(super) places: Vec<Place>,
+    blocks: Vec<Block>,
+    /// The block under way, and its number.
+    block: Block,
+    number: u32,
     pub(super) machine: &'c Machine,
     /// How accesses are made.
     pub(super) plans: Vec<Plan>,
@@ -71,17 +87,21 @@ pub(super) struct Compiler<'c> {
     answers: bool,
     id: ProgramId,
     code: &'c Code,
+    /// What is compiled: the code's instructions, but for a planted fault.
+    insns: &'c [Insn],
     /// By index: where an instruction's code begins.
     starts: Vec<u32>,
-    /// Jumps forward, with the index of the instruction that they go to.
+    /// Jumps forward, with the number of the block that they go to.
     jumps: Vec<(Forward, u32)>,
-    /// Calls of functions, with the index of the first instruction.
+    /// Calls of functions, with the number of the first block.
     calls: Vec<(Forward, u32)>,
     sites: Vec<Site>,
     stubs: Vec<(Forward, Stub)>,
     /// Jumps to stubs that are there.
     aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
+    /// Some instruction may touch the stack, or have others do so.
+    pub(super) needs_frame: bool,
 }
 
 /// Compiles a program of a machine.
@@ -93,24 +113,28 @@ pub(super) fn compile(
     tables: Tables<'_>,
 ) -> Result<Compiled, CodeError> {
     let code = program.code();
-    let places = blocks::places(code);
-    let mut proofs = proof::prove(machine, id, program.program_type(), code, &places, options.planted);
+    let blocks = blocks::blocks(code);
+    let mut proofs = proof::prove(machine, id, program.program_type(), code, &blocks, options.planted);
     if !options.proofs {
         proofs.doubt();
     }
     let proof::Proofs { plans, assumptions } = proofs;
-    let len = code.insns().len();
+    let insns = options.planted.taken_for(code.insns());
+    let len = insns.len();
     let mut compiler = Compiler {
         asm: Assembler::with_capacity(len * 12 + 256),
         options,
         tables,
-        places,
+        block: blocks[0],
+        number: 0,
+        blocks,
         machine,
         plans,
         likely_objects: false,
         answers: false,
         id,
         code,
+        insns: &insns,
         starts: Vec::with_capacity(len + 1),
         jumps: Vec::new(),
         calls: Vec::new(),
@@ -118,30 +142,32 @@ pub(super) fn compile(
         stubs: Vec::new(),
         aimed: Vec::new(),
         epilogue: None,
+        needs_frame: false,
     };
-    let mut index = 0;
-    while let Some(insn) = code.insns().get(index) {
-        index += compiler.next(index, options.planted.taken_for(*insn));
+    for number in 0..compiler.blocks.len() {
+        compiler.block(number);
     }
     compiler.starts.push(compiler.offset());
     let epilogue = compiler.epilogue();
     let functions = compiler.functions();
-    let needs_frame = code.insns().iter().zip(&compiler.plans).any(|(insn, plan)| may_touch_stack(insn, *plan));
     compiler.stubs();
-    let Compiler { asm, mut sites, plans, likely_objects, answers, starts, jumps, calls, aimed, .. } = compiler;
+    let Compiler {
+        asm, blocks, sites, plans, likely_objects, answers, starts, jumps, calls, aimed, needs_frame, ..
+    } = compiler;
     let mut bytes = asm.take();
-    for (jump, index) in jumps {
-        jump.aim(&mut bytes, starts[index as usize]);
+    for (jump, number) in jumps {
+        jump.aim(&mut bytes, starts[blocks[number as usize].start as usize]);
     }
-    for (call, index) in calls {
-        if let Ok(at) = functions.binary_search_by_key(&index, |function| function.index) {
+    for (call, number) in calls {
+        let first = blocks[number as usize].start;
+        if let Ok(at) = functions.binary_search_by_key(&first, |function| function.index) {
             call.aim(&mut bytes, functions[at].call);
         }
     }
     for (jump, to) in aimed {
         jump.aim(&mut bytes, to);
     }
-    sites.sort_by_key(|site| site.offset);
+    debug_assert!(sites.is_sorted_by_key(|site| site.offset));
     Ok(Compiled {
         memory: CodeMemory::new(&bytes)?,
         program: Arc::clone(program),
@@ -158,35 +184,43 @@ pub(super) fn compile(
 }
 
 impl Compiler<'_> {
-    /// The code of the instruction with this index, or of several from there on; how many.
-    fn next(&mut self, index: usize, insn: Insn) -> usize {
-        let place = self.places[index];
-        if place.loop_head {
+    /// The code of a block.
+    fn block(&mut self, number: usize) {
+        let block = self.blocks[number];
+        (self.block, self.number) = (block, number as u32);
+        if block.loop_head {
             self.align(LOOP_ALIGN);
         }
+        // Longer only where an instruction of this block has been made one with some before it, which is a fault.
+        self.starts.truncate(block.start as usize);
         self.starts.push(self.offset());
-        if place.leader {
-            self.leader(index as u32, place);
-        }
-        let block_end = index + place.left as usize;
-        let end = if self.options.planted.is(Fault::IdiomOverLeader) { self.places.len() } else { block_end };
-        match idiom::find(&insn, &self.code.insns()[index..end], self.options) {
-            Some((idiom, len)) => {
+        self.leader();
+        let insns = self.insns;
+        // Until where several instructions may become one.
+        let over_leader = self.options.planted.is(Fault::IdiomOverLeader);
+        let end = if over_leader { insns.len() } else { block.end as usize };
+        let mut index = block.start as usize;
+        while index < block.end as usize {
+            if index > block.start as usize {
+                self.starts.push(self.offset());
+            }
+            let insn = &insns[index];
+            if idiom::may_begin(insn)
+                && let Some((idiom, len)) = idiom::find(&insns[index..end], self.options)
+            {
                 idiom.emit(&mut self.asm, self.options);
                 // Nothing is left of the others, and nothing jumps to them.
                 self.starts.resize(index + len, self.offset());
-                len
-            }
-            None => {
+                index += len;
+            } else {
                 self.instruction(index as u32, insn);
-                1
+                index += 1;
             }
         }
     }
 
-    fn instruction(&mut self, index: u32, insn: Insn) {
-        let place = self.places[index as usize];
-        match insn {
+    fn instruction(&mut self, index: u32, insn: &Insn) {
+        match *insn {
             Insn::Alu { op, width, dst, src } => alu::emit(&mut self.asm, self.options, op, width, dst, src),
             Insn::Neg { width, dst } => alu::neg(&mut self.asm, width, dst),
             Insn::MovSx { width, from, dst, src } => alu::movsx(&mut self.asm, width, from, dst, src),
@@ -207,18 +241,21 @@ impl Compiler<'_> {
             Insn::StoreRelease { size, base, off, src } => self.store(index, size, (base, off), src.into()),
             Insn::Atomic { op, width, base, off, src } => self.atomic(index, op, width, (base, off), src),
             Insn::LoadPacket { .. } => self.slow(index),
-            Insn::Jump { .. } => self.jump(None, place.target),
+            Insn::Jump { .. } => self.jump(None, self.block.target),
             Insn::JumpIf { condition, width, dst, src, .. } => {
                 self.compare(condition, width, dst, src);
-                self.jump(Some(jump_condition(condition)), place.target);
+                self.jump(Some(jump_condition(condition)), self.block.target);
             }
             Insn::MayGoto { .. } => {
                 let last = i32::from(self.options.planted.is(Fault::MayGotoOneTooFew));
                 x64!(self.asm; cmp QWORD [DWORD r12 + cells::LOOPS], DWORD last);
-                self.jump(Some(Cc::Equal), place.target);
+                self.jump(Some(Cc::Equal), self.block.target);
                 x64!(self.asm; dec QWORD [DWORD r12 + cells::LOOPS]);
             }
-            Insn::Call(callee) => self.call(index, callee),
+            Insn::Call(callee) => {
+                self.needs_frame = true;
+                self.call(index, callee);
+            }
             Insn::Exit => {
                 self.epilogue = Some(self.offset());
                 x64!(self.asm; ret);
@@ -231,15 +268,16 @@ impl Compiler<'_> {
     }
 
     /// The beginning of a block: fuel for all of it.
-    fn leader(&mut self, index: u32, place: Place) {
-        let charge = match place.left {
-            left if left > 1 && self.options.planted.is(Fault::FuelOneTooMany) => left + 1,
-            left if left > 1 && self.options.planted.is(Fault::FuelOneTooFew) => left - 1,
-            left => left,
+    fn leader(&mut self) {
+        let Block { start, checkpoint, .. } = self.block;
+        let charge = match self.block.len() {
+            len if len > 1 && self.options.planted.is(Fault::FuelOneTooMany) => len + 1,
+            len if len > 1 && self.options.planted.is(Fault::FuelOneTooFew) => len - 1,
+            len => len,
         };
         encode::immediate(&mut self.asm, Width::W64, group::SUB, FUEL, charge as i32);
-        if place.checkpoint {
-            self.jump_to_stub(Cc::Negative, Stub::Leave(index));
+        if checkpoint {
+            self.jump_to_stub(Cc::Negative, Stub::Leave(start));
         }
     }
 
@@ -278,7 +316,7 @@ impl Compiler<'_> {
     /// Notes that the code so far ends in a call of a routine for the instruction with this index.
     pub(super) fn site(&mut self, index: u32, window: Option<u32>) -> usize {
         let offset = self.offset();
-        let mut charged = self.places[index as usize].left;
+        let mut charged = self.block.end - index;
         charged -= u32::from(charged > 1 && self.options.planted.is(Fault::RefundOneTooFew));
         self.sites.push(Site { offset, index, charged, resume: offset, window });
         self.sites.len() - 1
@@ -299,11 +337,13 @@ impl Compiler<'_> {
         }
     }
 
-    /// Goes to the instruction with this index, which begins a block.
-    fn jump(&mut self, cc: Option<Cc>, index: u32) {
-        match self.starts.get(index as usize) {
-            Some(&start) => self.asm.jump_back(cc, start),
-            None => self.jumps.push((self.asm.jump_forward(cc), index)),
+    /// Goes to the block with this number.
+    fn jump(&mut self, cc: Option<Cc>, number: u32) {
+        if number > self.number {
+            self.jumps.push((self.asm.jump_forward(cc), number));
+        } else {
+            let start = self.starts[self.blocks[number as usize].start as usize];
+            self.asm.jump_back(cc, start);
         }
     }
 
@@ -329,13 +369,13 @@ impl Compiler<'_> {
     fn call(&mut self, index: u32, callee: Callee) {
         match callee {
             Callee::Helper(helper) => match self.plans[index as usize] {
-                Plan::Lookup { map, key } => self.lookup(index, map, key),
-                Plan::Answer(place) => self.answer(index, helper, place),
-                Plan::Unknown | Plan::Likely(_) | Plan::Proved(..) => self.helper(index, helper, None),
+                Plan::Lookup(lookup) => self.lookup(index, lookup),
+                Plan::Answer(place) => self.answer(index, helper, place as i32),
+                Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) => self.helper(index, helper, None),
             },
             Callee::Local(_) => {
                 let call = self.asm.call_forward();
-                self.calls.push((call, self.places[index as usize].target));
+                self.calls.push((call, self.block.target));
                 self.site(index, None);
             }
             Callee::Reg(_) => {
@@ -372,8 +412,9 @@ impl Compiler<'_> {
     }
 
     /// `bpf_map_lookup_elem` in a known map: in an array it is an addition, as in the kernel's `array_map_gen_lookup`.
-    fn lookup(&mut self, index: u32, map: u32, key: Option<i32>) {
-        let array = key.and_then(|key| Some((key, self.array(map)?)));
+    fn lookup(&mut self, index: u32, lookup: Lookup) {
+        let map = lookup.map();
+        let array = lookup.key().and_then(|key| Some((key, self.array(map)?)));
         let Some((key, layout)) = array else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
         let noted = self.count_call(MAP_LOOKUP_ELEM);
         let asm = &mut self.asm;
@@ -391,16 +432,16 @@ impl Compiler<'_> {
         let done = asm.offset();
         self.lose_arguments();
         let end = self.offset();
-        self.stub_of(none, Stub::NoElement { done });
+        self.stub_of(none, Stub::NoElement { index, done });
         if let Some(noted) = noted {
             self.stub_of(noted, Stub::Helper { index, helper: MAP_LOOKUP_ELEM, map: Some(map), end });
         }
     }
 
     /// A helper that tells what is in the world: it stands in a cell.
-    fn answer(&mut self, index: u32, helper: i32, place: usize) {
+    fn answer(&mut self, index: u32, helper: i32, place: i32) {
         let noted = self.count_call(helper);
-        x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place as i32]);
+        x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place]);
         self.answers = true;
         self.lose_arguments();
         let end = self.offset();
@@ -441,9 +482,10 @@ impl Compiler<'_> {
     /// For each function the code that calls it: saves what callees preserve, opens a stack frame, and closes it.
     fn functions(&mut self) -> Vec<Function> {
         let mut functions = Vec::new();
-        for index in 0..self.places.len() {
-            if self.places[index].callable {
-                functions.push(self.function(index as u32));
+        for number in 0..self.blocks.len() {
+            let block = self.blocks[number];
+            if block.callable {
+                functions.push(self.function(block.start));
             }
         }
         functions
@@ -503,7 +545,14 @@ impl Compiler<'_> {
     }
 
     fn stubs(&mut self) {
+        // They are in the order of the instructions that they belong to.
+        let mut numbers = 0..self.blocks.len();
         for (jump, stub) in std::mem::take(&mut self.stubs) {
+            let index = stub.index();
+            while self.block.end <= index || self.block.start > index {
+                let Some(number) = numbers.next() else { break };
+                self.block = self.blocks[number];
+            }
             self.aimed.push((jump, self.offset()));
             match stub {
                 Stub::Leave(index) => self.leave(index),
@@ -512,7 +561,7 @@ impl Compiler<'_> {
                     self.slow(index);
                     self.resume_at(self.sites.len() - 1, end);
                 }
-                Stub::NoElement { done } => {
+                Stub::NoElement { done, .. } => {
                     x64!(self.asm; xor eax, eax);
                     self.asm.jump_back(None, done);
                 }
@@ -544,12 +593,6 @@ fn jump_condition(condition: Condition) -> Cc {
         Condition::Slt => Cc::Less,
         Condition::Sle => Cc::LessOrEqual,
     }
-}
-
-/// Whether an instruction may touch the stack, or have others do so.
-fn may_touch_stack(insn: &Insn, plan: Plan) -> bool {
-    let elsewhere = matches!(plan, Plan::Proved(region, _) if region != Region::Stack);
-    matches!(insn, Insn::Call(_)) || insn.memory().is_some() && !elsewhere
 }
 
 /// Fills the words of both bitmaps for the current frame from `xmm0`.

@@ -77,7 +77,14 @@ fn one(asm: &mut Assembler, width: Width, opcode: u8, group: u8, rm: Host) {
 /// An operation on one register with an immediate behind it: of one byte with the first opcode, where that is enough, or of four with the
 /// second.
 #[inline(always)]
-fn with_immediate(asm: &mut Assembler, width: Width, [short, long]: [u8; 2], (reg, rm): (u8, Host), imm: i32, high: Host) {
+fn with_immediate(
+    asm: &mut Assembler,
+    width: Width,
+    [short, long]: [u8; 2],
+    (reg, rm): (u8, Host),
+    imm: i32,
+    high: Host,
+) {
     let (opcode, len) = if i8::try_from(imm).is_ok() { (short, 3) } else { (long, 6) };
     // What is behind a short one is not kept.
     let word = u64::from(opcode) | registers(reg, rm) << 8 | u64::from(imm as u32) << 16;
@@ -156,52 +163,72 @@ pub(super) fn sign_extend(asm: &mut Assembler, dst: Host, src: Host) {
     two(asm, Width::W64, opcode::MOVSXD, src, dst);
 }
 
-/// A register times a power of two, for an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Scaled {
-    pub(super) reg: Host,
-    /// Up to 3.
-    pub(super) shift: u8,
-}
+/// What stands for no index register.
+const NO_INDEX: Host = 4;
+/// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte for an
+/// index.
+const NO_BASE: Host = 5;
+const STACK: Host = 4;
 
-/// An operand in memory: `[base + index + displacement]`.
+/// An operand in memory: `[base + (index << shift) + displacement]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Address {
-    pub(super) base: Option<Host>,
-    pub(super) index: Option<Scaled>,
-    pub(super) displacement: i32,
+    base: Host,
+    has_base: bool,
+    index: Host,
+    /// Up to 3.
+    shift: u8,
+    displacement: i32,
 }
 
 impl Address {
     /// `[base + displacement]`.
     pub(super) fn at(base: Host, displacement: i32) -> Address {
-        Address { base: Some(base), index: None, displacement }
+        Address { base, has_base: true, index: NO_INDEX, shift: 0, displacement }
     }
 
-    /// The bytes that name it together with a register, and those of the displacement that they ask for.
+    /// `[base + (index << shift) + displacement]`; `rsp` is no index.
+    pub(super) fn indexed(base: Host, index: Host, shift: u8, displacement: i32) -> Address {
+        Address { base, has_base: true, index, shift, displacement }
+    }
+
+    /// `[index << shift]`.
+    pub(super) fn scaled(index: Host, shift: u8) -> Address {
+        Address { base: NO_BASE, has_base: false, index, shift, displacement: 0 }
+    }
+
+    /// The index register, if there is one.
+    pub(super) fn index(self) -> Option<Host> {
+        Some(self.index).filter(|&index| index != NO_INDEX)
+    }
+
+    pub(super) fn displacement(self) -> i32 {
+        self.displacement
+    }
+
+    /// So many bytes farther.
+    pub(super) fn plus(self, distance: i32) -> Address {
+        Address { displacement: self.displacement + distance, ..self }
+    }
+
+    /// The bytes that name it together with a register, and how many those of the displacement are that they ask for.
     #[inline(always)]
     fn bytes(self, reg: u8) -> (Bytes, usize) {
-        /// Where no index register stands.
-        const NO_INDEX: u8 = 4;
-        /// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte
-        /// for an index.
-        const NO_BASE: u8 = 5;
-        const STACK: u8 = 4;
-        let low = self.base.map_or(NO_BASE, |base| base & 7);
-        let (mode, size) = match (self.base, self.displacement) {
-            (None, _) => (0, 4),
-            (Some(_), 0) if low != NO_BASE => (0, 0),
-            (Some(_), displacement) if i8::try_from(displacement).is_ok() => (0x40, 1),
-            (Some(_), _) => (0x80, 4),
+        let Address { base, has_base, index, shift, displacement } = self;
+        let low = base & 7;
+        let (mode, size) = if !has_base {
+            (0, 4)
+        } else if displacement == 0 && low != NO_BASE {
+            (0, 0)
+        } else if i8::try_from(displacement).is_ok() {
+            (0x40, 1)
+        } else {
+            (0x80, 4)
         };
-        let reg = (reg & 7) << 3;
-        let bytes = |first: u8, second: u8| Bytes { word: u64::from(first) | u64::from(second) << 8, len: 2 };
-        let operand = match self.index {
-            None if self.base.is_some() && low != STACK => Bytes { word: u64::from(mode | reg | low), len: 1 },
-            None => bytes(mode | reg | 4, NO_INDEX << 3 | low),
-            Some(Scaled { reg: index, shift }) => bytes(mode | reg | 4, shift << 6 | (index & 7) << 3 | low),
-        };
-        (operand, size)
+        let both = index != NO_INDEX || low == STACK;
+        let first = mode | (reg & 7) << 3 | if both { STACK } else { low };
+        let second = shift << 6 | (index & 7) << 3 | low;
+        (Bytes { word: u64::from(first) | u64::from(second) << 8, len: 1 + usize::from(both) }, size)
     }
 }
 
@@ -226,18 +253,13 @@ pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address
     let Operation { width, opcode, half } = operation;
     let opcode_len = 1 + usize::from(opcode > 0xff);
     let (operand, displacement_len) = address.bytes(reg);
-    let instruction = Bytes {
-        word: u64::from(opcode) | operand.word << (8 * opcode_len),
-        len: opcode_len + operand.len,
-    };
+    let instruction =
+        Bytes { word: u64::from(opcode) | operand.word << (8 * opcode_len), len: opcode_len + operand.len };
     if half {
         asm.put(Bytes { word: 0x66, len: 1 });
     }
-    let index = address.index.map_or(0, |index| index.reg);
-    asm.put(prefixed(width, reg, index, address.base.unwrap_or(0), instruction));
-    if displacement_len > 0 {
-        asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
-    }
+    asm.put(prefixed(width, reg, address.index, address.base, instruction));
+    asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
     if behind.len > 0 {
         asm.put(behind);
     }
@@ -247,6 +269,7 @@ pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address
 pub(super) const NOTHING: Bytes = Bytes { word: 0, len: 0 };
 
 /// `lea dst, [address]`.
+#[inline(always)]
 pub(super) fn lea(asm: &mut Assembler, width: Width, dst: Host, address: Address) {
     memory(asm, Operation::new(width, 0x8d), dst, address, NOTHING);
 }

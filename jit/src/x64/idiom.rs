@@ -11,7 +11,7 @@ use softbpf::insn::{AluOp, Imm64, Insn, Operand, Reg, Width};
 
 use super::Options;
 use super::asm::{Assembler, x64};
-use super::encode::{self, Address, Scaled, group};
+use super::encode::{self, Address, group};
 use super::registers::host;
 use crate::fault::Fault;
 
@@ -53,23 +53,31 @@ fn alu(insn: &Insn) -> Option<Alu> {
     if let Insn::Alu { op, width, dst, src } = *insn { Some(Alu { op, width, dst, src }) } else { None }
 }
 
-/// The longest idiom that begins with `first`, the first of these instructions of one block, and how many of them it has.
-pub(super) fn find(first: &Insn, insns: &[Insn], options: Options) -> Option<(Idiom, usize)> {
-    let first = alu(first)?;
-    // Nothing else begins one: most instructions are done with here.
-    if !matches!(first.op, AluOp::Mov | AluOp::Lsh) {
+/// Whether an idiom may begin with an instruction: most are done with here.
+pub(super) fn may_begin(insn: &Insn) -> bool {
+    matches!(insn, Insn::Alu { op: AluOp::Mov, src: Operand::Reg(_), .. } | Insn::Alu { op: AluOp::Lsh, .. })
+}
+
+/// The longest idiom that these instructions of one block begin with, and how many of them it has.
+pub(super) fn find(insns: &[Insn], options: Options) -> Option<(Idiom, usize)> {
+    let [first, second, rest @ ..] = insns else { return None };
+    let (first, second) = (alu(first)?, alu(second)?);
+    // The second goes on with what the first has made.
+    if second.width != first.width || second.dst != first.dst && second.src != Operand::Reg(first.dst) {
         return None;
     }
-    // The second goes on with what the first has made.
-    let second = alu(&options.planted.taken_for(*insns.get(1)?))?;
-    if second.dst != first.dst && second.src != Operand::Reg(first.dst) {
-        return None;
+    match (first.op, second.op) {
+        (_, AluOp::Add | AluOp::Sub | AluOp::Mul) => return sum(&[first, second]),
+        (AluOp::Lsh, AluOp::Rsh | AluOp::Arsh | AluOp::Mov) | (AluOp::Mov, AluOp::Lsh) => {}
+        // A rotation, if it goes on like one.
+        (AluOp::Mov, AluOp::Rsh) if let Some(Insn::Alu { op: AluOp::Lsh | AluOp::Mov, .. }) = rest.first() => {}
+        (_, _) => return None,
     }
     let mut row = [first; LONGEST];
-    let mut len = 1;
-    for insn in insns.iter().take(LONGEST).skip(1) {
-        let taken = options.planted.taken_for(*insn);
-        let Some(next) = alu(&taken).filter(|next| next.width == first.width) else { break };
+    row[1] = second;
+    let mut len = 2;
+    for insn in rest.iter().take(LONGEST - len) {
+        let Some(next) = alu(insn).filter(|next| next.width == first.width) else { break };
         row[len] = next;
         len += 1;
     }
@@ -247,10 +255,13 @@ impl Idiom {
             }
             Idiom::Add { width, dst, base, index, shift } => {
                 let shift = if planted.is(Fault::IdiomScalesLess) { shift.saturating_sub(1) } else { shift };
-                let (base, index) = (base.map(host), host(index));
-                // Without a base there would have to be four bytes of displacement.
-                let (base, shift) = if (base, shift) == (None, 1) { (Some(index), 0) } else { (base, shift) };
-                let address = Address { base, index: Some(Scaled { reg: index, shift }), displacement: 0 };
+                let index = host(index);
+                let address = match base {
+                    Some(base) => Address::indexed(host(base), index, shift, 0),
+                    // Without a base there have to be four bytes of displacement.
+                    None if shift == 1 => Address::indexed(index, index, 0, 0),
+                    None => Address::scaled(index, shift),
+                };
                 encode::lea(asm, width, host(dst), address);
             }
             Idiom::Multiply { width, dst, src, constant } => {

@@ -31,12 +31,13 @@ impl Compiled {
 
     fn note(&self, index: usize, window: bool) -> Option<Note> {
         match *self.plans.get(index)? {
-            Plan::Proved(region, offsets) => {
-                Some(Note::Proved { region, first: offsets.min.into(), last: offsets.max.into() })
+            Plan::Proved(place) => {
+                let offsets = place.offsets();
+                Some(Note::Proved { region: place.region(), first: offsets.min.into(), last: offsets.max.into() })
             }
             Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
-            Plan::Likely(region) => Some(Note::Likely(region)),
-            Plan::Unknown | Plan::Lookup { .. } | Plan::Answer(_) => None,
+            Plan::Likely(place) => Some(Note::Likely(place.region())),
+            Plan::Unknown | Plan::Lookup(_) | Plan::Answer(_) => None,
         }
     }
 }

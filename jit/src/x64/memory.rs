@@ -11,16 +11,16 @@ use softbpf::memory::{Permission, STACK_FRAME};
 use super::asm::{Bytes, Cc, Forward, x64};
 use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
-use super::encode::{self, Address, NOTHING, Operation, Scaled, group, opcode};
+use super::encode::{self, Address, NOTHING, Operation, group, opcode};
 use super::glue::{Need, check_index};
 use super::registers::{ARENA, CELLS, Host, RAX, SCRATCH, host};
 use crate::fault::Fault;
-use crate::proof::{Offsets, Plan, Region};
+use crate::proof::{Place, Plan, Region};
 
 /// A check outside the line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Miss {
-    index: u32,
+    pub(super) index: u32,
     base: Reg,
     off: i16,
     size: Size,
@@ -32,8 +32,8 @@ pub(super) struct Miss {
 }
 
 /// Where an access goes.
-fn in_arena(index: Option<Host>, displacement: i32) -> Address {
-    Address { base: Some(ARENA), index: index.map(|reg| Scaled { reg, shift: 0 }), displacement }
+fn in_arena(index: Host, displacement: i32) -> Address {
+    Address::indexed(ARENA, index, 0, displacement)
 }
 
 /// What the machine can do to memory, but not say what was there before.
@@ -68,39 +68,36 @@ impl Compiler<'_> {
         off: i16,
         access: impl FnOnce(&mut Self, Address),
     ) {
-        let plan = self.plan(index, base, off, size);
-        self.plans[index as usize] = plan;
-        if let Plan::Proved(region, offset) = plan {
-            let address = self.proved(region, offset, base, off);
+        // At a constant offset from `r10` it is in the frame for all to see, whatever has been proved.
+        if base == Reg::R10 && in_frame(off, size) {
+            self.plans[index as usize] = Plan::Proved(Place::in_frame(off.into()));
+            self.needs_frame = true;
+            return access(self, in_arena(host(Reg::R10), off.into()));
+        }
+        let plan = self.plans[index as usize];
+        if let Plan::Proved(place) = plan {
+            self.needs_frame |= place.region() == Region::Stack;
+            let address = self.proved(place, base, off);
             return access(self, address);
         }
+        self.needs_frame = true;
         let (missed, window) = self.check(plan, need, size, base, off);
         let here = self.offset();
-        access(self, in_arena(Some(host(base)), off.into()));
+        access(self, in_arena(host(base), off.into()));
         let end = self.offset();
         let miss = Miss { index, base, off, size, need, window, access: here, end };
         self.stub_of(missed, Stub::Miss(miss));
     }
 
-    /// How the access is made. At a constant offset from `r10` it is in the frame for all to see.
-    fn plan(&self, index: u32, base: Reg, off: i16, size: Size) -> Plan {
-        if base == Reg::R10 && in_frame(off, size) {
-            return Plan::Proved(Region::Stack, Offsets::exactly(off.into()));
-        }
-        self.plans[index as usize]
-    }
-
     /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
     /// the arena whatever the proof is worth.
-    fn proved(&mut self, region: Region, offset: Offsets, base: Reg, off: i16) -> Address {
-        match (region, offset.single()) {
-            (Region::Stack, Some(offset)) => in_arena(Some(host(Reg::R10)), offset),
-            (Region::Data(map), Some(offset)) if let Some(start) = self.data(map) => {
-                in_arena(None, start + offset)
-            }
+    fn proved(&mut self, place: Place, base: Reg, off: i16) -> Address {
+        match (place.region(), place.offsets().single()) {
+            (Region::Stack, Some(offset)) => in_arena(host(Reg::R10), offset),
+            (Region::Data(map), Some(offset)) if let Some(start) = self.data(map) => Address::at(ARENA, start + offset),
             (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
                 self.load_address(Width::W32, host(base), off.into());
-                in_arena(Some(SCRATCH), 0)
+                in_arena(SCRATCH, 0)
             }
         }
     }
@@ -124,8 +121,9 @@ impl Compiler<'_> {
 
     /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
     fn check(&mut self, plan: Plan, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
-        let missed = match plan {
-            Plan::Likely(Region::Stack) => {
+        let region = if let Plan::Likely(place) = plan { Some(place.region()) } else { None };
+        let missed = match region {
+            Some(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
                 let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
                 self.load_address(Width::W64, host(base), i32::from(off) + frame);
@@ -134,18 +132,14 @@ impl Compiler<'_> {
                 encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, last);
                 Some(Cc::Above)
             }
-            Plan::Likely(Region::Data(map)) => self.limit(map, need, size).map(|(start, limit)| {
+            Some(Region::Data(map)) => self.limit(map, need, size).map(|(start, limit)| {
                 self.load_address(Width::W64, host(base), i32::from(off) - start);
                 encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, limit);
                 Cc::Above
             }),
-            Plan::Likely(Region::Context) => self.check_object(CONTEXT, need, size, base, off),
-            Plan::Likely(Region::Packet) => self.check_object(PACKET, need, size, base, off),
-            Plan::Likely(Region::Element(_))
-            | Plan::Unknown
-            | Plan::Proved(..)
-            | Plan::Lookup { .. }
-            | Plan::Answer(_) => None,
+            Some(Region::Context) => self.check_object(CONTEXT, need, size, base, off),
+            Some(Region::Packet) => self.check_object(PACKET, need, size, base, off),
+            Some(Region::Element(_)) | None => None,
         };
         match missed {
             Some(cc) => (self.asm.jump_forward(Some(cc)), None),
@@ -243,9 +237,8 @@ impl Compiler<'_> {
             Size::H => (Operation { half: true, ..Operation::new(Width::W32, opcode::STORE_IMMEDIATE) }, 2),
             Size::W => (Operation::new(Width::W32, opcode::STORE_IMMEDIATE), 4),
             Size::DW if self.options.planted.is(Fault::StoreImmZeroExtended) => {
-                let upper = Address { displacement: address.displacement + 4, ..address };
                 self.store_imm(Size::W, imm, address);
-                return self.store_imm(Size::W, 0, upper);
+                return self.store_imm(Size::W, 0, address.plus(4));
             }
             Size::DW => (Operation::new(Width::W64, opcode::STORE_IMMEDIATE), 4),
         };
@@ -257,10 +250,10 @@ impl Compiler<'_> {
     pub(super) fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, (base, off): (Reg, i16), src: Reg) {
         let size = width.size();
         self.checked(index, Need::Both, size, base, off, |compiler, address| {
-            match address.index {
-                Some(Scaled { reg: SCRATCH, .. }) => {}
-                Some(Scaled { reg, .. }) => compiler.load_address(Width::W32, reg, address.displacement),
-                None => encode::load_low(&mut compiler.asm, SCRATCH, address.displacement as u32),
+            match address.index() {
+                Some(SCRATCH) => {}
+                Some(index) => compiler.load_address(Width::W32, index, address.displacement()),
+                None => encode::load_low(&mut compiler.asm, SCRATCH, address.displacement() as u32),
             }
             x64!(compiler.asm; test r11b, BYTE size.bytes() as i8 - 1);
             let misaligned = compiler.asm.jump_forward(Some(Cc::NotEqual));
@@ -306,7 +299,7 @@ impl Compiler<'_> {
     }
 
     fn at_scratch(&mut self, opcode: u16, width: Width, operand: Host) {
-        encode::memory(&mut self.asm, Operation::new(width, opcode), operand, in_arena(Some(SCRATCH), 0), NOTHING);
+        encode::memory(&mut self.asm, Operation::new(width, opcode), operand, in_arena(SCRATCH, 0), NOTHING);
     }
 
     /// A fetching operation that the machine does not have: tried until nobody came in between.
