@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use softbpf::context::Packet;
+use softbpf::context::{Packet, PtRegs};
 use softbpf::machine::RunError;
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::object::MAIN;
@@ -147,6 +147,107 @@ fn errors_are_those_of_a_run() -> TestResult {
         })?;
         assert!(catch_unwind(AssertUnwindSafe(|| vm.repeat(MAIN, (), 10))).is_err());
         assert_eq!(vm.repeat(MAIN, (), 1), Err(RunError::Poisoned));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_run_sees_what_a_mock_changed_in_the_one_before() -> TestResult {
+    // A helper that is called through a register, and one that is called at the end of the budget.
+    let through_register = ("call get_smp_processor_id\n r6 = r0\n r1 = 5\n callx r1\n r0 = r6\n exit", 1000);
+    let at_the_end = (
+        "r6 = *(u64 *)(r1 + 0)\n *(u64 *)(r1 + 0) = 1\n if r6 != 0 goto cpu\n r6 = 300
+        again: r6 -= 1\n if r6 != 0 goto again\n call ktime_get_ns\n exit\n cpu: call get_smp_processor_id\n exit",
+        606,
+    );
+    for (text, fuel) in [through_register, at_the_end] {
+        try_on_every_engine(&program(text), |vm| {
+            vm.fuel = fuel;
+            vm.mock("ktime_get_ns", |call| {
+                call.world().cpu += 1;
+                0
+            })?;
+            assert_eq!(vm.repeat(MAIN, [0; 8], 2)?.ret, Ok(1));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_call_sees_the_world_and_the_mocks_as_they_are() -> TestResult {
+    try_on_every_engine(&program("call get_smp_processor_id\n exit"), |vm| {
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(0));
+        vm.world.cpu = 2;
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(2));
+        vm.mock("get_smp_processor_id", |_| 7)?;
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(7));
+        vm.unmock("get_smp_processor_id")?;
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(2));
+        assert_eq!(vm.calls("get_smp_processor_id")?.len(), 12);
+        Ok(())
+    })
+}
+
+#[test]
+fn every_call_has_a_context_of_its_own_size() -> TestResult {
+    try_on_every_engine(&program(COUNT), |vm| {
+        for _ in 0..2 {
+            assert_eq!(vm.repeat(MAIN, [0; 16], 3)?.ret, Ok(3));
+            let repeated = vm.repeat(MAIN, [0; 4], 3)?;
+            assert_eq!(repeated.ret.expect_err("past the context").slot, 0);
+            assert_eq!((repeated.runs, repeated.instructions), (1, 1));
+            assert_eq!(vm.repeat(MAIN, [0; 8], 3)?.ret, Ok(3));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn every_run_has_an_empty_stack_and_all_tail_calls() -> TestResult {
+    // Adds to the context what it finds on the stack, in itself and in a function.
+    let text = "r6 = r1\n r7 = *(u64 *)(r10 - 512)\n *(u64 *)(r10 - 512) = 77\n call sub\n r0 += r7
+        r1 = *(u64 *)(r6 + 0)\n r0 += r1\n *(u64 *)(r6 + 0) = r0\n exit
+        sub: r0 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 77\n exit";
+    try_on_every_engine(&program(text), |vm| {
+        assert_eq!(vm.repeat(MAIN, [0; 8], 10)?.ret, Ok(0));
+        Ok(())
+    })?;
+    try_on_every_engine(&fixture("tailcall.bpf.o"), |vm| {
+        let once = vm.run("spin", PtRegs::new())?;
+        let repeated = vm.repeat("spin", PtRegs::new(), 50)?;
+        assert_eq!((repeated.ret, repeated.instructions), (once.ret, 50 * once.instructions));
+        Ok(())
+    })
+}
+
+#[test]
+fn after_a_panic_and_a_reset_runs_are_as_before() -> TestResult {
+    let text = "r6 = r1\n r7 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 77\n call sub\n r0 += r7\n exit
+        sub: r7 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 77\n call ktime_get_ns\n r0 += r7\n exit";
+    try_on_every_engine(&program(text), |vm| {
+        let mut calls = 0;
+        vm.mock("ktime_get_ns", move |_| {
+            calls += 1;
+            assert!(calls != 3, "seen");
+            calls
+        })?;
+        assert!(catch_unwind(AssertUnwindSafe(|| vm.repeat(MAIN, [0; 8], 10))).is_err());
+        vm.reset();
+        let repeated = vm.repeat(MAIN, [0; 8], 10)?;
+        assert_eq!((repeated.ret, repeated.runs, repeated.instructions), (Ok(13), 10, 110));
+        Ok(())
+    })
+}
+
+#[test]
+fn another_object_is_another_program() -> TestResult {
+    try_on_every_engine(&program("r0 = 1\n exit"), |vm| {
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(1));
+        vm.reload(&program("*(u64 *)(r10 - 8) = 2\n r0 = *(u64 *)(r10 - 8)\n exit"))?;
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(2));
+        vm.reload(&program("r0 = *(u64 *)(r10 - 8)\n exit"))?;
+        assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(0));
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::helpers::Stop;
 use crate::insn::Insn;
-use crate::machine::Machine;
+use crate::machine::{Machine, Repeated};
 use crate::outcome::Trap;
 
 /// Index of a program in its machine.
@@ -91,8 +91,13 @@ pub trait Engine: fmt::Debug + Send {
     fn name(&self) -> &'static str;
 
     /// Runs a program to its end, a trap, or the end of its budget. Without a hook, hooks cost nothing.
-    ///
-    /// While [`Machine::placement`] and [`Machine::load_id`] stay the same, an engine may take the world and the mocks for
-    /// what they were at the last run, but for what mocks have changed while a program ran.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish;
+
+    /// Runs a program so many times (0 counts as 1), but not again after a trap: [`Machine::run_times`] with [`Engine::run`].
+    ///
+    /// Between two of the runs nobody touches the machine but the program and its mocks, so that an engine may do once what
+    /// need not be done for each.
+    fn repeat(&mut self, machine: &mut Machine, entry: Entry, times: u64) -> Repeated {
+        machine.run_times(entry.program, times, |machine| self.run(machine, entry, None))
+    }
 }

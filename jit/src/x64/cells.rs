@@ -52,15 +52,13 @@ pub(super) struct Cells {
     pub(super) counts: *mut u64,
     /// What helpers give that only tell of the world ([`softbpf::helpers::steady_helper`]).
     pub(super) answers: [u64; STEADY_HELPERS],
-    /// The run in progress.
+    /// The engine's run.
     pub(super) run: *mut Run,
 }
 
 impl Cells {
     /// What a run begins with.
-    pub(super) fn begin(&mut self, args: [u64; 2], fuel: i64) {
-        self.registers[1..3].copy_from_slice(&args);
-        self.fuel = fuel;
+    pub(super) fn begin(&mut self) {
         self.loops = MAY_GOTO_LOOPS.into();
         self.lowest = STACK_TOP.into();
         self.misses = 0;
@@ -179,6 +177,7 @@ static SPARE: Spares = Spares::new();
 pub(super) struct CellMemory {
     /// There until it is dropped.
     mapping: Option<MmapMut>,
+    cells: *mut Cells,
     /// Windows handed out, and the most that there were at a time.
     used: usize,
     most: usize,
@@ -187,16 +186,17 @@ pub(super) struct CellMemory {
 impl CellMemory {
     pub(super) fn new() -> std::io::Result<CellMemory> {
         const { assert!(size_of::<Cells>() <= WINDOWS) };
-        let mapping = match SPARE.take() {
+        let mut mapping = match SPARE.take() {
             Some(mapping) => mapping,
             None => MmapOptions::new().len(MAPPING).no_reserve_swap().map_anon()?,
         };
-        Ok(CellMemory { mapping: Some(mapping), used: 0, most: 0 })
+        let cells = mapping.as_mut_ptr().cast();
+        Ok(CellMemory { mapping: Some(mapping), cells, used: 0, most: 0 })
     }
 
     /// The cells: zeroed, or as they were left.
     pub(super) fn cells(&mut self) -> *mut Cells {
-        self.bytes().as_mut_ptr().cast()
+        self.cells
     }
 
     fn bytes(&mut self) -> &mut [u8] {

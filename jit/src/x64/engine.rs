@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use softbpf::engine::{Engine, Entry, Finish, ProgramId, StepHook};
 use softbpf::interp::Interpreter;
-use softbpf::machine::Machine;
+use softbpf::machine::{Machine, Repeated};
 use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
+use softbpf::outcome::Trap;
 
 use super::Options;
 use super::assume;
-use super::cells::{CONTEXT, CellMemory, Cells, PACKET, Window};
+use super::cells::{CONTEXT, CellMemory, PACKET, Window};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Tables};
-use super::glue::Glue;
+use super::glue::{Glue, Returned};
 use super::perf;
 use super::run::{Run, Special};
 use crate::blocks::SLACK;
@@ -33,13 +34,9 @@ struct Code {
     plain: Option<Box<Compiled>>,
 }
 
-/// A run that code began, and all that was looked at before.
+/// Where runs of a program begin, once all has been looked at that must be before.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
-    load_id: u64,
-    placement: u64,
-    program: ProgramId,
-    args: [u64; 2],
     start: *const u8,
     needs_frame: bool,
 }
@@ -51,9 +48,7 @@ pub(crate) struct Jit {
     pub(super) glue: &'static Glue,
     cells: CellMemory,
     programs: Vec<Code>,
-    /// What the last run that code began was: the next one like it begins at once.
-    ready: Option<Ready>,
-    /// The run in progress; cleared when it has ended.
+    /// The run in progress, which functions of Rust find through the cells; cleared when it has ended.
     run: NonNull<Run>,
     /// Some code wants to know where context and packet are.
     likely_objects: bool,
@@ -80,15 +75,18 @@ impl Jit {
     pub(super) fn new(options: Options) -> Result<Jit, CodeError> {
         let glue = Glue::get()?;
         let mut cells = CellMemory::new()?;
+        let run = NonNull::from(Box::leak(Box::default()));
         // SAFETY: the cells are in a mapping of their own, large enough, and nobody else uses them.
-        unsafe { (*cells.cells()).routines = glue.routines() };
+        unsafe {
+            (*cells.cells()).routines = glue.routines();
+            (*cells.cells()).run = run.as_ptr();
+        }
         Ok(Jit {
             options,
             glue,
             cells,
             programs: Vec::new(),
-            ready: None,
-            run: NonNull::from(Box::leak(Box::default())),
+            run,
             likely_objects: false,
             answers: false,
             objects: [None; 2],
@@ -251,57 +249,93 @@ impl Jit {
         }
     }
 
-    /// Whether everything is as it was when the last run began.
-    fn ready_for(&self, machine: &Machine, entry: &Entry) -> Option<Ready> {
-        self.ready.filter(|ready| {
-            ready.program == entry.program
-                && ready.args == entry.args
-                && ready.placement == machine.placement()
-                && ready.load_id == machine.load_id()
-        })
+    /// Tells code of the machine's memory and counts.
+    fn describe_machine(&mut self, machine: &mut Machine) {
+        let counts = machine.call_counts().as_mut_ptr();
+        let mut view = machine.memory.view();
+        let (arena, readable, writable) = view.parts();
+        // SAFETY: the cells are in a mapping of their own, and no code runs.
+        let cells = unsafe { &mut *self.cells.cells() };
+        cells.arena = arena.as_mut_ptr();
+        cells.words = readable.len().min(writable.len()) as u64;
+        cells.readable = readable.as_ptr().cast();
+        cells.writable = writable.as_ptr().cast();
+        cells.counts = counts;
     }
 
-    fn execute(&mut self, machine: &mut Machine, entry: Entry, ready: Ready) -> Finish {
+    /// Gets code and cells ready for runs on the context that has been placed; `None` where the interpreter is to run the
+    /// program: a hook looks at every instruction, and who tracks uninitialised bytes at every store.
+    fn get_ready(&mut self, machine: &mut Machine, entry: &Entry, hooked: bool) -> Option<Ready> {
+        let view = machine.memory.view();
+        self.interpreted = true;
+        if hooked || view.tracking() || !view.is_full_size() {
+            return None;
+        }
+        self.check_machine(machine);
+        self.start_run(machine);
+        let code = self.compiled(machine, entry.program, entry.args[0])?;
+        let ready = Ready { start: code.entry(), needs_frame: code.needs_frame };
+        self.describe_machine(machine);
+        self.interpreted = false;
+        Some(ready)
+    }
+
+    /// Runs a program that is ready.
+    #[inline(always)]
+    fn execute(&mut self, machine: &mut Machine, entry: &Entry, ready: Ready) -> Finish {
         let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
         let fuel = budget - i64::from(SLACK);
-        let cells = self.cells.cells();
         if ready.needs_frame {
             machine.memory.view().push_frame(0);
         }
-        let (run, glue) = (self.run.as_ptr(), self.glue);
-        describe_machine(cells, machine);
+        let (cells, run, glue) = (self.cells.cells(), self.run.as_ptr(), self.glue);
         // SAFETY: the run is this engine's, and so are the cells, in a mapping of their own; no code runs.
         unsafe {
             (*run).jit = self;
             (*run).machine = machine;
             (*run).fuel = fuel;
-            (*cells).run = run;
-            (*cells).begin(entry.args, fuel);
+            (*cells).begin();
         }
-        // SAFETY: the code is this engine's, of a program of this machine; the cells were filled for this run; what they
-        // point to is not touched until the code has left, but by the functions in `run`.
-        let left = unsafe { glue.begin(cells, ready.start) };
-        // SAFETY: as before; code has left.
-        let (cells, run) = unsafe { (&mut *cells, &mut *run) };
-        cells.run = std::ptr::null_mut();
-        let instructions = (fuel - cells.fuel).unsigned_abs();
-        let used = cells.lowest as u32;
-        let mut deepest = (STACK_TOP - used) / FRAME_STRIDE;
-        let mut ret = Ok(cells.registers[0]);
-        if left || run.tail_calls > 0 || run.deepest > 0 {
-            let run = std::mem::take(run);
-            if let Some(Special::Panic(panic)) = run.special {
-                resume_unwind(panic);
-            }
-            deepest = deepest.max(run.deepest);
-            if left && let Some(finished) = run.finished {
-                ret = finished;
-            }
-        }
+        // SAFETY: the code is this engine's, of a program of this machine, which the cells describe; what they point to is
+        // not touched until the code has left, but by the functions in `run`.
+        let returned = unsafe { glue.begin(cells, ready.start, entry.args, fuel) };
+        let (ret, left) = match returned {
+            Some(Returned { r0, fuel }) => (Ok(r0), fuel),
+            None => self.after_leaving(machine),
+        };
         if ready.needs_frame {
+            let deepest = self.deepest();
             machine.leave_frames(deepest, deepest);
         }
-        Finish { ret, instructions }
+        Finish { ret, instructions: (fuel - left).unsigned_abs() }
+    }
+
+    /// What a run came to that did not end in code, and its fuel; the panic of a mock goes on from here.
+    #[cold]
+    fn after_leaving(&mut self, machine: &Machine) -> (Result<u64, Box<Trap>>, i64) {
+        // SAFETY: run and cells are this engine's, and code has left.
+        let (run, cells) = unsafe { (self.run.as_mut(), &*self.cells.cells()) };
+        let (r0, fuel) = (cells.registers[0], cells.fuel);
+        if let Some(Special::Panic(panic)) = run.special.take() {
+            *run = Run::default();
+            resume_unwind(panic);
+        }
+        let ret = run.finished.take().unwrap_or(Ok(r0));
+        // Mocks were the interpreter's to call.
+        self.after_mock(machine);
+        (ret, fuel)
+    }
+
+    /// How deep the run went that has ended.
+    #[inline]
+    fn deepest(&mut self) -> u32 {
+        // SAFETY: run and cells are this engine's, and code has left.
+        let (run, cells) = unsafe { (self.run.as_mut(), &*self.cells.cells()) };
+        let deepest = (STACK_TOP - cells.lowest as u32) / FRAME_STRIDE;
+        if run.tail_calls == 0 && run.deepest == 0 {
+            return deepest;
+        }
+        deepest.max(std::mem::take(run).deepest)
     }
 }
 
@@ -315,55 +349,27 @@ impl Drop for Jit {
 // SAFETY: what the pointers point to is the engine's alone, or its machine's while a run is in progress.
 unsafe impl Send for Jit {}
 
-/// Tells code of the machine's memory and counts, which stay where they are.
-fn describe_machine(cells: *mut Cells, machine: &mut Machine) {
-    let counts = machine.call_counts().as_mut_ptr();
-    let mut view = machine.memory.view();
-    let (arena, readable, writable) = view.parts();
-    // SAFETY: the cells are in a mapping of their own, and no code runs.
-    let cells = unsafe { &mut *cells };
-    cells.arena = arena.as_mut_ptr();
-    cells.words = readable.len().min(writable.len()) as u64;
-    cells.readable = readable.as_ptr().cast();
-    cells.writable = writable.as_ptr().cast();
-    cells.counts = counts;
-}
-
 impl Engine for Jit {
     /// Behind a run that the interpreter executed, the interpreter's.
     fn name(&self) -> &'static str {
         if self.interpreted { self.interpreter.name() } else { "jit" }
     }
 
-    /// With a hook, or where uninitialised bytes are tracked, the interpreter runs: they look at every instruction, or at every store.
     fn run(&mut self, machine: &mut Machine, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
-        let view = machine.memory.view();
-        self.interpreted = hook.is_some() || view.tracking() || !view.is_full_size();
-        if !self.interpreted
-            && let Some(ready) = self.ready_for(machine, &entry)
-        {
+        match self.get_ready(machine, &entry, hook.is_some()) {
+            Some(ready) => self.execute(machine, &entry, ready),
+            None => self.interpreter.run(machine, entry, hook),
+        }
+    }
+
+    fn repeat(&mut self, machine: &mut Machine, entry: Entry, times: u64) -> Repeated {
+        let Some(ready) = self.get_ready(machine, &entry, false) else {
+            return self.interpreter.repeat(machine, entry, times);
+        };
+        machine.run_times(entry.program, times, |machine| {
+            // What the last run held has been closed.
             self.after_helper(machine);
-            return self.execute(machine, entry, ready);
-        }
-        self.ready = None;
-        if self.interpreted {
-            return self.interpreter.run(machine, entry, hook);
-        }
-        self.check_machine(machine);
-        self.start_run(machine);
-        let Some(code) = self.compiled(machine, entry.program, entry.args[0]) else {
-            self.interpreted = true;
-            return self.interpreter.run(machine, entry, hook);
-        };
-        let ready = Ready {
-            load_id: machine.load_id(),
-            placement: machine.placement(),
-            program: entry.program,
-            args: entry.args,
-            start: code.entry(),
-            needs_frame: code.needs_frame,
-        };
-        self.ready = Some(ready);
-        self.execute(machine, entry, ready)
+            self.execute(machine, &entry, ready)
+        })
     }
 }

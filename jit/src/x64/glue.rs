@@ -20,8 +20,8 @@ use softbpf::memory::STACK_TOP;
 #[derive(Debug)]
 pub(super) struct Glue {
     memory: CodeMemory,
-    begin: AssemblyOffset,
-    enter: AssemblyOffset,
+    begin: Begin,
+    enter: Enter,
     routines: [AssemblyOffset; 4],
     check: [AssemblyOffset; 12],
 }
@@ -50,8 +50,29 @@ pub(super) fn check_index(need: Need, size: Size) -> i32 {
     need * 4 + size
 }
 
-/// The signature of [`Glue::enter`]: the middle of the cells, and where to go.
-type Enter = extern "C" fn(*mut u8, *const u8) -> u64;
+/// How a function ended that Rust has entered.
+#[repr(C)]
+pub(super) struct Returned {
+    pub(super) r0: u64,
+    /// What is left; [`LEFT`] if it did not end in code.
+    pub(super) fuel: i64,
+}
+
+/// No run has so little fuel.
+const LEFT: i64 = i64::MIN;
+
+impl Returned {
+    /// `None` for one that has left.
+    fn in_code(self) -> Option<Returned> {
+        (self.fuel != LEFT).then_some(self)
+    }
+}
+
+/// The signature of what [`Glue::enter`] calls: the middle of the cells, and where to go.
+type Enter = extern "C" fn(*mut u8, *const u8) -> Returned;
+
+/// The signature of what [`Glue::begin`] calls: `r1` and `r2`, where code has them, then as [`Enter`], and fuel.
+type Begin = extern "C" fn(u64, u64, *mut u8, *const u8, i64) -> Returned;
 
 impl Glue {
     /// The routines of this process: they belong to no engine, which all have cells of their own.
@@ -70,13 +91,14 @@ impl Glue {
         let mut asm = Assembler::new(0);
         let leave_label = asm.new_dynamic_label();
         let out = asm.new_dynamic_label();
-        let begin = emit_enter(&mut asm, out, begin_program);
-        let enter = emit_enter(&mut asm, out, restore);
-        emit_out(&mut asm, out);
-        let leave = emit_leave(&mut asm, leave_label, out);
+        let left = asm.new_dynamic_label();
+        let begin = emit_begin(&mut asm, out);
+        let enter = emit_enter(&mut asm, out);
+        emit_out(&mut asm, left, out);
+        let leave = emit_leave(&mut asm, leave_label, left);
         let slow_label = asm.new_dynamic_label();
         let slow = emit_slow(&mut asm, slow_label, leave_label);
-        let helper = emit_helper(&mut asm, out);
+        let helper = emit_helper(&mut asm, left);
         let call_register = emit_call_register(&mut asm, leave_label);
         let mut check = [AssemblyOffset(0); 12];
         for need in [Need::Read, Need::Write, Need::Both] {
@@ -85,6 +107,13 @@ impl Glue {
             }
         }
         let memory = CodeMemory::new(&asm.take()?)?;
+        // SAFETY: `emit_begin` and `emit_enter` made code with these signatures, which keeps the ABI and stays where it is.
+        let (begin, enter) = unsafe {
+            (
+                std::mem::transmute::<*const u8, Begin>(memory.address(begin.0)),
+                std::mem::transmute::<*const u8, Enter>(memory.address(enter.0)),
+            )
+        };
         Ok(Glue { memory, begin, enter, routines: [leave, slow, helper, call_register], check })
     }
 
@@ -112,31 +141,35 @@ impl Glue {
         let checks = ["read", "write", "both"]
             .into_iter()
             .flat_map(|need| [1, 2, 4, 8].map(|size| format!("check_{need}{size}")));
-        let starts = [self.begin, self.enter].into_iter().chain(self.routines).chain(self.check);
+        let entries = [self.begin as *const u8, self.enter as *const u8];
+        let entries = entries.map(|entry| self.memory.offset_of(entry as usize).unwrap_or(0));
+        let routines = self.routines.iter().chain(&self.check).map(|start| start.0);
         let names = ["begin", "enter"].map(str::to_owned).into_iter().chain(names).chain(checks);
-        (&self.memory, names.zip(starts.map(|start| start.0)).collect())
+        (&self.memory, names.zip(entries.into_iter().chain(routines)).collect())
     }
 
-    /// Runs a program until it returns (false) or leaves (true), on `r1`, `r2` and fuel that the cells hold; the other
-    /// registers are 0.
+    /// Runs a program on `r1`, `r2` and fuel, the other registers 0, until it returns; `None` when it has left.
     ///
     /// # Safety
-    /// As [`Glue::enter`].
-    pub(super) unsafe fn begin(&self, cells: *mut Cells, entry: *const u8) -> bool {
-        // SAFETY: as in `enter`.
-        let begin: Enter = unsafe { std::mem::transmute(self.memory.address(self.begin.0)) };
-        begin(cells::middle(cells), entry) != 0
+    /// As [`Glue::enter`], and nothing else has been entered.
+    #[inline]
+    pub(super) unsafe fn begin(
+        &self,
+        cells: *mut Cells,
+        entry: *const u8,
+        args: [u64; 2],
+        fuel: i64,
+    ) -> Option<Returned> {
+        (self.begin)(args[0], args[1], cells::middle(cells), entry, fuel).in_code()
     }
 
-    /// Runs code until it returns (false) or leaves (true), on the registers and fuel that the cells hold.
+    /// Runs code on the registers and fuel that the cells hold until it returns; `None` when it has left.
     ///
     /// # Safety
     /// `entry` is an entry of code made for this glue, and the cells describe a run of the program that it belongs to:
     /// arena, bitmaps and the run are alive and nobody else uses them.
-    pub(super) unsafe fn enter(&self, cells: *mut Cells, entry: *const u8) -> bool {
-        // SAFETY: the address is that of the code `emit_enter` made, which has this signature and keeps the ABI.
-        let enter: Enter = unsafe { std::mem::transmute(self.memory.address(self.enter.0)) };
-        enter(cells::middle(cells), entry) != 0
+    pub(super) unsafe fn enter(&self, cells: *mut Cells, entry: *const u8) -> Option<Returned> {
+        (self.enter)(cells::middle(cells), entry).in_code()
     }
 }
 
@@ -163,25 +196,8 @@ fn restore(asm: &mut Assembler) {
     );
 }
 
-/// Registers of a program that begins.
-fn begin_program(asm: &mut Assembler) {
-    for reg in Reg::ALL {
-        match reg {
-            Reg::R1 | Reg::R2 => x64!(asm; mov Rq(host(reg)), [DWORD r12 + register_cell(reg)]),
-            Reg::R10 => x64!(asm; mov Rd(host(reg)), DWORD STACK_TOP as i32),
-            Reg::R0 | Reg::R3 | Reg::R4 | Reg::R5 | Reg::R6 | Reg::R7 | Reg::R8 | Reg::R9 => {
-                x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
-            }
-        }
-    }
-    x64!(asm
-        ; mov r9, [DWORD r12 + cells::FUEL]
-        ; mov r10, [DWORD r12 + cells::ARENA]
-    );
-}
-
-fn emit_enter(asm: &mut Assembler, out: DynamicLabel, load: fn(&mut Assembler)) -> AssemblyOffset {
-    let start = asm.offset();
+/// Pushes what functions preserve.
+fn emit_preserve(asm: &mut Assembler) {
     x64!(asm
         ; push rbx
         ; push rbp
@@ -189,26 +205,67 @@ fn emit_enter(asm: &mut Assembler, out: DynamicLabel, load: fn(&mut Assembler)) 
         ; push r13
         ; push r14
         ; push r15
-        ; mov r12, rdi
-        ; push QWORD [DWORD r12 + cells::HOST_STACK]
+    );
+}
+
+/// Begins a program.
+fn emit_begin(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    emit_preserve(asm);
+    x64!(asm
+        ; mov r12, rdx
+        ; mov r11, rcx
+        ; mov r9, r8
+        // Nothing to go back to: the cell is not read, which would make each run wait for the one before.
+        ; push BYTE 0
         ; sub rsp, BYTE 8
         ; mov [DWORD r12 + cells::HOST_STACK], rsp
-        ; mov r11, rsi
+        ; mov r10, [DWORD r12 + cells::ARENA]
     );
-    load(asm);
-    x64!(asm
-        ; call r11
-        ; mov [DWORD r12 + cells::REGISTERS], rax
-        ; mov [DWORD r12 + cells::FUEL], r9
-        ; xor eax, eax
-        ; jmp =>out
-    );
+    for reg in Reg::ALL {
+        match reg {
+            Reg::R1 | Reg::R2 => {}
+            Reg::R10 => x64!(asm; mov Rd(host(reg)), DWORD STACK_TOP as i32),
+            Reg::R0 | Reg::R3 | Reg::R4 | Reg::R5 | Reg::R6 | Reg::R7 | Reg::R8 | Reg::R9 => {
+                x64!(asm; xor Rd(host(reg)), Rd(host(reg)));
+            }
+        }
+    }
+    emit_call(asm, out);
     start
 }
 
-/// The way back to Rust, for what entered and for what leaves.
-fn emit_out(asm: &mut Assembler, out: DynamicLabel) {
+/// Enters a function that is called back.
+fn emit_enter(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+    let start = asm.offset();
+    emit_preserve(asm);
     x64!(asm
+        ; mov r12, rdi
+        ; mov r11, rsi
+        ; push QWORD [DWORD r12 + cells::HOST_STACK]
+        ; sub rsp, BYTE 8
+        ; mov [DWORD r12 + cells::HOST_STACK], rsp
+    );
+    restore(asm);
+    emit_call(asm, out);
+    start
+}
+
+/// Calls what `r11` points to, and returns a [`Returned`].
+fn emit_call(asm: &mut Assembler, out: DynamicLabel) {
+    x64!(asm
+        ; call r11
+        ; mov rdx, r9
+        ; jmp =>out
+    );
+}
+
+/// The way back to Rust, for what entered and for what leaves.
+fn emit_out(asm: &mut Assembler, left: DynamicLabel, out: DynamicLabel) {
+    x64!(asm
+        ; =>left
+        ; mov rsp, [DWORD r12 + cells::HOST_STACK]
+        ; mov rdx, QWORD LEFT
         ; =>out
         ; add rsp, BYTE 8
         ; pop QWORD [DWORD r12 + cells::HOST_STACK]
@@ -223,16 +280,14 @@ fn emit_out(asm: &mut Assembler, out: DynamicLabel) {
 }
 
 /// Gives the run to Rust for good.
-fn emit_leave(asm: &mut Assembler, saved: DynamicLabel, out: DynamicLabel) -> AssemblyOffset {
+fn emit_leave(asm: &mut Assembler, saved: DynamicLabel, left: DynamicLabel) -> AssemblyOffset {
     let start = asm.offset();
     save(asm, &Reg::ALL);
     x64!(asm; =>saved);
     emit_arguments(asm);
     x64!(asm
         ; call QWORD [DWORD r12 + cells::ON_LEAVE]
-        ; mov rsp, [DWORD r12 + cells::HOST_STACK]
-        ; mov eax, DWORD 1
-        ; jmp =>out
+        ; jmp =>left
     );
     start
 }
@@ -269,10 +324,9 @@ fn emit_slow(asm: &mut Assembler, slow: DynamicLabel, leave: DynamicLabel) -> As
 }
 
 /// Calls a helper; `r11` is the number of the call.
-fn emit_helper(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+fn emit_helper(asm: &mut Assembler, left: DynamicLabel) -> AssemblyOffset {
     let start = asm.offset();
     let special = asm.new_dynamic_label();
-    let gone = asm.new_dynamic_label();
     x64!(asm
         ; mov [DWORD r12 + cells::REGISTERS], rax
         ; mov [DWORD r12 + register_cell(Reg::R10)], rbp
@@ -300,17 +354,13 @@ fn emit_helper(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
         ; call QWORD [DWORD r12 + cells::ON_SPECIAL]
         ; add rsp, BYTE 8
         ; test rax, rax
-        ; jz =>gone
+        ; jz =>left
         ; mov r11, rax
     );
     restore(asm);
     x64!(asm
         ; add rsp, BYTE 8
         ; jmp r11
-        ; =>gone
-        ; mov rsp, [DWORD r12 + cells::HOST_STACK]
-        ; mov eax, DWORD 1
-        ; jmp =>out
     );
     start
 }

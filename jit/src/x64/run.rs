@@ -23,6 +23,7 @@ use softbpf::outcome::{Trap, TrapKind};
 use super::cells::{self, Cells, Window};
 use super::code::{Compiled, Site};
 use super::engine::Jit;
+use super::glue::Returned;
 use crate::blocks::SLACK;
 use crate::fault::Fault;
 
@@ -407,9 +408,10 @@ impl Environment<'_> {
         match code {
             Some(entry) => {
                 // SAFETY: the entry is one of this engine's code, and the cells describe this run.
-                let left = unsafe { jit.glue.enter(self.cells, entry) };
-                if !left {
-                    return Ok(Ok(self.cells().registers[0]));
+                let returned = unsafe { jit.glue.enter(self.cells, entry) };
+                if let Some(Returned { r0, fuel }) = returned {
+                    self.cells().fuel = fuel;
+                    return Ok(Ok(r0));
                 }
             }
             // Not an instruction that the program says it calls: the interpreter takes it from there.

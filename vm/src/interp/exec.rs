@@ -45,21 +45,15 @@ pub(super) type Next<'c> = Iter<'c, Slot>;
 pub(super) type Execute =
     for<'c> fn(regs: &mut Registers, core: &mut Core<'c>, slot: &'c Slot, next: Next<'c>, origin: usize) -> Leave;
 
-/// Runs until the driver is needed, or for `most` instructions.
+/// Runs until the driver is needed, or `end` instructions have been executed.
 #[inline(always)]
-pub(super) fn exec(code: &[Slot], regs: &mut Registers, state: &mut State, view: View<'_>, most: u64) -> Leave {
-    let end = state.budget.min(state.used.saturating_add(most));
+pub(super) fn exec(code: &[Slot], regs: &mut Registers, state: &mut State, view: View<'_>, end: u64) -> Leave {
     let mut core = Core { code, view, state, limit: 0 };
     loop {
-        let left = end.saturating_sub(core.state.used);
-        if left == 0 {
+        let Some(next) = core.open(end) else { return Leave::NoSlot };
+        if next.as_slice().is_empty() {
             return Leave::Pause;
         }
-        let length = left.min(WINDOW as u64) as usize;
-        let Some(window) = code.get(core.state.pc..).and_then(|rest| rest.get(..length)) else { return Leave::NoSlot };
-        let next = window.iter();
-        // A jump must leave enough for a whole window.
-        core.limit = left.saturating_sub(WINDOW as u64).min(STRETCH) as usize * size_of::<Slot>();
         let origin = address(&next);
         let leave = dispatch(regs, &mut core, next, origin);
         if leave != Leave::Pause {
@@ -86,13 +80,46 @@ pub(super) fn dispatch<'c>(regs: &mut Registers, core: &mut Core<'c>, mut next: 
 #[cold]
 #[inline(never)]
 pub(super) fn leave<'c>(core: &mut Core<'c>, next: Next<'c>, origin: usize, leave: Leave) -> Leave {
-    let executed = address(&next).wrapping_sub(origin) / size_of::<Slot>();
     core.state.pc = core.index(&next);
-    core.state.used += executed as u64;
+    count(core, &next, origin);
     leave
 }
 
-impl Core<'_> {
+/// Back to [`exec`] for good: nobody asks where.
+#[inline(always)]
+pub(super) fn done(core: &mut Core<'_>, next: &Next<'_>, origin: usize) -> Leave {
+    count(core, next, origin);
+    Leave::Done
+}
+
+#[inline(always)]
+fn count(core: &mut Core<'_>, next: &Next<'_>, origin: usize) {
+    let executed = address(next).wrapping_sub(origin) / size_of::<Slot>();
+    core.state.used += executed as u64;
+}
+
+impl<'c> Core<'c> {
+    /// The window at `pc`, no longer than what is left until `end`.
+    #[inline(always)]
+    fn open(&mut self, end: u64) -> Option<Next<'c>> {
+        let left = end.saturating_sub(self.state.used);
+        if left < WINDOW as u64 + STRETCH {
+            return self.open_last(left);
+        }
+        self.limit = STRETCH as usize * size_of::<Slot>();
+        let start = self.state.pc;
+        Some(self.code.get(start..start + WINDOW)?.iter())
+    }
+
+    /// The window where so many instructions are left.
+    #[cold]
+    fn open_last(&mut self, left: u64) -> Option<Next<'c>> {
+        let length = left.min(WINDOW as u64) as usize;
+        // A jump must leave enough for a whole window.
+        self.limit = left.saturating_sub(WINDOW as u64) as usize * size_of::<Slot>();
+        Some(self.code.get(self.state.pc..)?.get(..length)?.iter())
+    }
+
     /// The index of the next slot.
     #[inline(always)]
     pub(super) fn index(&self, next: &Next<'_>) -> usize {

@@ -25,11 +25,10 @@ use flat::{Slot, Touches};
 pub use handover::{CallerFrame, Resumed, Suspended};
 use run::Run;
 pub use state::MAY_GOTO_LOOPS;
-use state::{Frames, Leave, State};
+use state::{Frames, State};
 
 use crate::engine::{Engine, Entry, Finish, ProgramId, StepHook};
-use crate::machine::Machine;
-use crate::memory::STACK_TOP;
+use crate::machine::{Machine, Repeated};
 
 /// The interpreter.
 #[derive(Debug, Default)]
@@ -93,29 +92,21 @@ impl Interpreter {
         self.flat.get(program as usize)?.as_ref()
     }
 
-    /// A run of a program that has been prepared, before its first instruction.
+    /// Does something with a run of a program that has been prepared.
     #[inline(always)]
-    fn start<'r, 'h>(
-        &'r mut self,
-        machine: &mut Machine,
+    fn work<'h, T>(
+        &mut self,
         entry: &Entry,
-        budget: u64,
         hook: Option<StepHook<'h>>,
-    ) -> Run<'r, 'h> {
-        let touches = self.touches(entry.program);
-        let state = State::new(entry.program.0, budget, self.frames.take().unwrap_or_default());
-        let mut run = Run::new(self, state, hook);
-        [run.regs[1], run.regs[2]] = entry.args;
-        run.regs[10] = STACK_TOP.into();
-        if touches != Touches::Nothing {
-            machine.memory.view().push_frame(0);
-        }
-        run
-    }
-
-    #[inline]
-    fn touches(&self, program: ProgramId) -> Touches {
-        self.flat(program.0).map_or(Touches::Writes, |flat| flat.touches)
+        work: impl FnOnce(&mut Run<'_, 'h>, Touches) -> T,
+    ) -> T {
+        let touches = self.flat(entry.program.0).map_or(Touches::Writes, |flat| flat.touches);
+        let frames = self.frames.take().unwrap_or_default();
+        let mut run = Run::new(self, State::new(entry.program.0, entry.budget, frames), hook);
+        let done = work(&mut run, touches);
+        let frames = run.state.frames;
+        self.frames = Some(frames);
+        done
     }
 }
 
@@ -129,18 +120,17 @@ impl Engine for Interpreter {
         if !self.prepare(machine, entry.program) {
             return cannot_run(machine, entry.program);
         }
-        let mut run = self.start(machine, &entry, entry.budget, hook);
-        // The whole of a short run, without the driver.
-        let leave = run.exec(machine);
-        let ret = if leave == Leave::Done { Ok(run.regs[0]) } else { run.go_on(machine, leave) };
-        let State { used, frames, depth, deepest, .. } = run.state;
-        self.frames = Some(frames);
-        match self.touches(entry.program) {
-            Touches::Nothing => {}
-            Touches::Reads => machine.memory.view().pop_frame(0),
-            Touches::Writes => machine.leave_frames(depth, deepest),
+        self.work(&entry, hook, |run, touches| run.whole(machine, &entry, touches))
+    }
+
+    fn repeat(&mut self, machine: &mut Machine, entry: Entry, times: u64) -> Repeated {
+        self.check_machine(machine);
+        if !self.prepare(machine, entry.program) {
+            return machine.run_times(entry.program, times, |machine| cannot_run(machine, entry.program));
         }
-        Finish { ret, instructions: used }
+        self.work(&entry, None, |run, touches| {
+            machine.run_times(entry.program, times, |machine| run.whole(machine, &entry, touches))
+        })
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::Interpreter;
 use super::exec;
+use super::flat::Touches;
 use super::state::{Leave, MAY_GOTO_LOOPS, Registers, State};
-use crate::engine::{Caller, ProgramId, Step, StepHook};
+use crate::engine::{Caller, Entry, Finish, ProgramId, Step, StepHook};
 use crate::errno::Errno;
 use crate::helpers::Stop;
 use crate::insn::{Callee, Imm64, Insn, PacketOffset, Reg, Size};
 use crate::machine::Machine;
+use crate::memory::STACK_TOP;
 use crate::outcome::{Trap, TrapKind};
 use crate::program::Program;
 
@@ -47,6 +49,28 @@ impl<'r, 'h> Run<'r, 'h> {
             #[cfg(test)]
             handed_over_with: None,
         }
+    }
+
+    /// Runs a program from its first instruction to its end.
+    #[inline(always)]
+    pub(super) fn whole(&mut self, machine: &mut Machine, entry: &Entry, touches: Touches) -> Finish {
+        self.regs[..11].fill(0);
+        [self.regs[1], self.regs[2]] = entry.args;
+        self.regs[10] = STACK_TOP.into();
+        self.tail_calls = 0;
+        self.state.begin(entry.program.0);
+        if touches != Touches::Nothing {
+            machine.memory.view().push_frame(0);
+        }
+        // All of a short run, without the driver.
+        let leave = self.exec(machine);
+        let ret = if leave == Leave::Done { Ok(self.regs[0]) } else { self.go_on(machine, leave) };
+        match touches {
+            Touches::Nothing => {}
+            Touches::Reads => machine.memory.view().pop_frame(0),
+            Touches::Writes => machine.leave_frames(self.state.depth, self.state.deepest),
+        }
+        Finish { ret, instructions: self.state.used }
     }
 
     /// Runs until the function at the floor returns; its `r0`.
@@ -90,13 +114,13 @@ impl<'r, 'h> Run<'r, 'h> {
     /// Runs until the driver is needed.
     #[inline(always)]
     pub(super) fn exec(&mut self, machine: &mut Machine) -> Leave {
-        let mut most = u64::MAX;
-        if self.hook.is_some() && self.state.used < self.state.budget {
+        let mut end = self.state.budget;
+        if self.hook.is_some() && self.state.used < end {
             self.call_hook(machine);
-            most = 1;
+            end = self.state.used + 1;
         }
         let code = self.interpreter.flat(self.state.program).map_or(&[][..], |flat| &flat.slots);
-        exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), most)
+        exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), end)
     }
 
     #[cold]
@@ -240,9 +264,8 @@ impl<'r, 'h> Run<'r, 'h> {
     /// is the function at the floor.
     fn return_early(&mut self, machine: &mut Machine, r0: u64) -> bool {
         self.regs[0] = r0;
-        let Some(frame) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return false };
-        self.state.pc = frame.ret as usize;
-        self.state.program = frame.program;
+        let Some((program, ret)) = self.state.ret(&mut self.regs, &mut machine.memory.view()) else { return false };
+        (self.state.program, self.state.pc) = (program, ret as usize);
         true
     }
 

@@ -1,6 +1,6 @@
 //! The operations of the hot loop that are not an [`super::ops::Operation`]: those that look at more than their operands.
 
-use super::exec::{Core, Next, dispatch, goto, leave};
+use super::exec::{Core, Next, dispatch, done, goto, leave};
 use super::flat::Slot;
 use super::state::{Leave, Registers};
 use crate::insn::AtomicOp;
@@ -92,13 +92,16 @@ pub(super) fn call_local<'c>(
 
 pub(super) fn exit<'c>(regs: &mut Registers, core: &mut Core<'c>, _: &'c Slot, next: Next<'c>, origin: usize) -> Leave {
     match core.state.ret(regs, &mut core.view) {
-        None => leave(core, next, origin, Leave::Done),
-        Some(frame) if frame.program == core.state.program => goto(regs, core, frame.ret, next, origin),
-        Some(frame) => {
-            let left = leave(core, next, origin, Leave::Return);
-            core.state.pc = frame.ret as usize;
-            core.state.program = frame.program;
-            left
-        }
+        None => done(core, &next, origin),
+        Some((program, ret)) if program == core.state.program => goto(regs, core, ret, next, origin),
+        Some((program, ret)) => exit_to(core, next, origin, program, ret),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn exit_to<'c>(core: &mut Core<'c>, next: Next<'c>, origin: usize, program: u32, ret: u32) -> Leave {
+    let left = leave(core, next, origin, Leave::Return);
+    (core.state.program, core.state.pc) = (program, ret as usize);
+    left
 }

@@ -58,12 +58,20 @@ impl State {
         let loops = MAY_GOTO_LOOPS;
         State { program, pc: 0, used: 0, frames, depth: 0, floor: 0, deepest: 0, loops, budget }
     }
+
+    /// Goes back to the first instruction of a program.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, program: u32) {
+        (self.program, self.pc, self.used) = (program, 0, 0);
+        (self.depth, self.floor, self.deepest) = (0, 0, 0);
+        self.loops = MAY_GOTO_LOOPS;
+    }
 }
 
 /// Why the loop was left. `pc` is behind the instruction that left it, but where said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// The entry program returned, or the function that a helper has called back.
+    /// The entry program returned, or the function that a helper has called back. `pc` is anywhere.
     Done,
     /// A function returned to another program, whose tail call it replaced.
     Return,
@@ -96,18 +104,19 @@ impl State {
         regs[10] = top;
     }
 
-    /// Leaves the current frame; the caller, or `None` when the function at the floor returns, whose frame stays open.
+    /// Leaves the current frame; the caller's program and where it goes on, or `None` when the function at the floor returns,
+    /// whose frame stays open.
     #[inline(always)]
-    pub(super) fn ret(&mut self, regs: &mut Registers, view: &mut View<'_>) -> Option<Frame> {
+    pub(super) fn ret(&mut self, regs: &mut Registers, view: &mut View<'_>) -> Option<(u32, u32)> {
         if self.depth <= self.floor {
             return None;
         }
         view.pop_frame(self.depth);
         self.depth -= 1;
-        let frame = self.frames[self.depth as usize % self.frames.len()];
+        let frame = &self.frames[self.depth as usize % self.frames.len()];
         [regs[6], regs[7], regs[8], regs[9]] = frame.saved;
         regs[10] = frame.frame_pointer;
         self.loops = frame.loops;
-        Some(frame)
+        Some((frame.program, frame.ret))
     }
 }

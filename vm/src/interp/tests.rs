@@ -1,5 +1,6 @@
 //! A run that changes hands between any two instructions comes to the same.
 
+use super::flat::Touches;
 use super::state::Frame;
 use super::{CallerFrame, Interpreter, Run, Suspended};
 use crate::context::{Bytes, Context, Packet};
@@ -25,12 +26,11 @@ impl Engine for Relay {
     fn run(&mut self, machine: &mut Machine, entry: Entry, _: Option<StepHook<'_>>) -> Finish {
         let mut interpreter = Interpreter::new();
         assert!(interpreter.prepare(machine, entry.program));
-        let mut run = interpreter.start(machine, &entry, self.cut, None);
-        run.handed_over_with = Some(entry.budget);
-        let ret = run.run(machine);
-        let instructions = run.state.used;
-        machine.leave_frames(run.state.depth, run.state.deepest);
-        Finish { ret, instructions }
+        let part = Entry { budget: self.cut, ..entry };
+        interpreter.work(&part, None, |run, _| {
+            run.handed_over_with = Some(entry.budget);
+            run.whole(machine, &part, Touches::Writes)
+        })
     }
 }
 

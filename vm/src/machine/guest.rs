@@ -103,12 +103,6 @@ impl Machine {
         self.helpers.has_mocks()
     }
 
-    /// A number that changes whenever a context is placed, and so between any two calls that run a program. While it and
-    /// [`Machine::load_id`] stay the same, nobody has touched the machine but the program and its mocks.
-    pub fn placement(&self) -> u64 {
-        self.placement
-    }
-
     /// How often each helper was called, for engines that do without [`Machine::call_helper`] where they know what it
     /// would do. The array stays where it is for as long as the machine lives.
     pub fn call_counts(&mut self) -> &mut Counts {
@@ -201,10 +195,19 @@ impl Machine {
     /// Closes the stack frames of a run that ended `depth` calls deep, having been `deepest` deep at most.
     #[inline]
     pub fn leave_frames(&mut self, depth: u32, deepest: u32) {
-        for frame in 0..=depth {
+        self.memory.view().pop_frame(0);
+        self.memory.zero_frame(0);
+        if deepest > 0 {
+            self.leave_callees(depth, deepest);
+        }
+    }
+
+    #[inline(never)]
+    fn leave_callees(&mut self, depth: u32, deepest: u32) {
+        for frame in 1..=depth {
             self.memory.view().pop_frame(frame);
         }
-        self.memory.zero_frames(deepest + 1);
+        self.memory.zero_frames(1..deepest + 1);
     }
 
     /// A stack frame as a tail call finds it.

@@ -127,8 +127,6 @@ pub struct Machine {
     helpers: Helpers,
     cpus: u32,
     placed: Placed,
-    /// How often a context was placed.
-    placement: u64,
     events: Vec<Event>,
     printk: Vec<String>,
     printk_bytes: usize,
@@ -178,7 +176,6 @@ impl Machine {
             helpers: Helpers::default(),
             cpus: config.cpus,
             placed: Placed::default(),
-            placement: 0,
             events: Vec::new(),
             printk: Vec::new(),
             printk_bytes: 0,

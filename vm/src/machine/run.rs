@@ -28,16 +28,14 @@ struct Running<'m> {
 }
 
 impl Running<'_> {
-    #[inline]
-    fn run(&mut self, entry: Entry, hook: Option<StepHook<'_>>) -> Finish {
+    /// Has the engine work on the machine.
+    fn engage<T>(&mut self, work: impl FnOnce(&mut dyn Engine, &mut Machine) -> T) -> Result<T, RunError> {
+        // It is taken by `drop` only.
+        let Some(engine) = self.engine.as_deref_mut() else { return Err(RunError::Poisoned) };
         self.under_way = true;
-        let finish = match &mut self.engine {
-            Some(engine) => engine.run(self.machine, entry, hook),
-            // It is taken by `drop` only.
-            None => Finish { ret: Ok(0), instructions: 0 },
-        };
+        let done = work(engine, self.machine);
         self.under_way = false;
-        finish
+        Ok(done)
     }
 }
 
@@ -98,19 +96,30 @@ impl Machine {
 
     fn repeat_with(&mut self, program: ProgramId, context: &dyn Context, times: u64) -> Result<Repeated, RunError> {
         let (mut running, entry) = self.start(program, context)?;
+        let repeated = running.engage(|engine, machine| engine.repeat(machine, entry, times))?;
+        running.machine.forget_run();
+        Ok(repeated)
+    }
+
+    /// [`Engine::repeat`], for an engine that runs the program once with `run`: what the machine owes each run is done here.
+    #[inline(always)]
+    pub fn run_times(
+        &mut self,
+        program: ProgramId,
+        times: u64,
+        mut run: impl FnMut(&mut Machine) -> Finish,
+    ) -> Repeated {
         let (mut runs, mut instructions) = (0, 0_u64);
-        let ret = loop {
-            running.machine.forget_run();
-            let finish = running.run(entry, None);
+        loop {
+            self.forget_run();
+            let finish = run(self);
             runs += 1;
             instructions = instructions.saturating_add(finish.instructions);
-            match running.machine.finish(program, finish.ret) {
-                Ok(_) if runs < times => {}
-                ret => break ret,
+            let ret = self.finish(program, finish.ret);
+            if ret.is_err() || runs >= times {
+                return Repeated { ret, runs, instructions };
             }
-        };
-        running.machine.forget_run();
-        Ok(Repeated { ret, runs, instructions })
+        }
     }
 
     fn run_with(
@@ -121,7 +130,7 @@ impl Machine {
     ) -> Result<Outcome, RunError> {
         let (mut running, entry) = self.start(program, context)?;
         running.machine.forget_run();
-        let finish = running.run(entry, hook);
+        let finish = running.engage(|engine, machine| engine.run(machine, entry, hook))?;
         drop(running);
         Ok(Outcome {
             ret: self.finish(program, finish.ret),
@@ -142,12 +151,11 @@ impl Machine {
         if self.poisoned {
             return Err(RunError::Poisoned);
         }
-        let engine = self.engine.take().ok_or(RunError::Poisoned)?;
+        let Some(engine) = self.engine.take() else { return Err(RunError::Poisoned) };
         // User space may have deleted elements since the last run.
         self.end_run();
         self.memory.start_run();
         self.walk_keys.clear();
-        self.placement += 1;
         match context.place(&mut self.memory, program_type) {
             Ok(placed) => {
                 self.placed = placed;
@@ -162,7 +170,7 @@ impl Machine {
     }
 
     /// Starts to count anew what a run may have only so much of, and drops what the last one sent out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forget_run(&mut self) {
         if !self.events.is_empty() || !self.printk.is_empty() {
             self.forget_output();
@@ -179,11 +187,12 @@ impl Machine {
     }
 
     /// What a run came to, once what it held is let go of.
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, program: ProgramId, ret: Result<u64, Box<Trap>>) -> Result<u64, Box<Trap>> {
         if self.holding_maps.is_empty() { ret } else { self.let_go(program, ret) }
     }
 
+    #[inline(never)]
     fn let_go(&mut self, program: ProgramId, ret: Result<u64, Box<Trap>>) -> Result<u64, Box<Trap>> {
         match (ret, self.end_run()) {
             (Ok(_), Some(map)) => Err(self.trap_at_end(program, TrapKind::UnreleasedRecord { map })),

@@ -323,7 +323,7 @@ impl Memory {
         for frame in 0..MAX_FRAMES {
             view.pop_frame(frame);
         }
-        self.zero_frames(MAX_FRAMES);
+        self.zero_frames(0..MAX_FRAMES);
         self.grant_frames();
     }
 
@@ -521,10 +521,9 @@ impl Memory {
 
     // Stack frames.
 
-    /// Zeroes the first `frames` stack frames, so that no run sees what another left.
-    #[inline]
-    pub(crate) fn zero_frames(&mut self, frames: u32) {
-        for frame in 0..frames.min(MAX_FRAMES) {
+    /// Zeroes stack frames, so that no run sees what another left.
+    pub(crate) fn zero_frames(&mut self, frames: Range<u32>) {
+        for frame in frames.start..frames.end.min(MAX_FRAMES) {
             self.zero_frame(frame);
         }
     }
@@ -638,6 +637,7 @@ impl Memory {
     }
 
     /// Zeroes a stack frame.
+    #[inline]
     pub(crate) fn zero_frame(&mut self, frame: u32) {
         self.zero(frame_base(frame), STACK_FRAME);
     }
