@@ -49,6 +49,7 @@ pub type Counts = [u64; NUMBERS];
 /// The calls of all helpers.
 pub(super) struct Log {
     counts: Box<Counts>,
+    /// By number; empty until there is a call.
     records: Vec<Vec<CallRecord>>,
     unknown: BTreeMap<i32, (u64, Vec<CallRecord>)>,
     /// Calls of one helper that are kept.
@@ -57,12 +58,7 @@ pub(super) struct Log {
 
 impl Default for Log {
     fn default() -> Log {
-        Log {
-            counts: Box::new([0; NUMBERS]),
-            records: vec![Vec::new(); NUMBERS],
-            unknown: BTreeMap::new(),
-            limit: MAX_RECORDS as u32,
-        }
+        Log { counts: Box::new([0; NUMBERS]), records: Vec::new(), unknown: BTreeMap::new(), limit: MAX_RECORDS as u32 }
     }
 }
 
@@ -74,7 +70,9 @@ fn place(number: i32) -> Option<usize> {
 impl Log {
     pub(super) fn calls(&self, number: i32) -> Calls<'_> {
         match place(number) {
-            Some(index) => Calls { count: self.counts[index], records: &self.records[index] },
+            Some(index) => {
+                Calls { count: self.counts[index], records: self.records.get(index).map_or(&[], |kept| kept) }
+            }
             None => match self.unknown.get(&number) {
                 Some((count, records)) => Calls { count: *count, records },
                 None => Calls { count: 0, records: &[] },
@@ -85,10 +83,10 @@ impl Log {
     /// Forgets everything; the counts stay where they are.
     pub(super) fn forget(&mut self) {
         // Most helpers are never called: sixteen at a time are passed over.
-        for (counts, records) in self.counts.as_chunks_mut::<16>().0.iter_mut().zip(self.records.chunks_mut(16)) {
+        for (index, counts) in self.counts.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             if counts.iter().fold(0, |any, count| any | count) != 0 {
                 counts.fill(0);
-                records.iter_mut().for_each(Vec::clear);
+                self.records.iter_mut().skip(16 * index).take(16).for_each(Vec::clear);
             }
         }
         self.unknown.clear();
@@ -128,6 +126,9 @@ impl Log {
         let (count, records) = match place(number) {
             Some(index) => {
                 self.counts[index] += 1;
+                if self.records.is_empty() {
+                    self.records.resize(NUMBERS, Vec::new());
+                }
                 (self.counts[index], &mut self.records[index])
             }
             None => {

@@ -193,6 +193,7 @@ impl Machine {
 
     /// Loads an object into an empty machine.
     fn fill(&mut self, object: &Object) -> Result<(), LoadError> {
+        self.maps.reserve_exact(object.maps().len());
         for spec in object.maps() {
             self.maps.push(Map::create(spec, &mut self.memory, self.cpus)?);
         }
