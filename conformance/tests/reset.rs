@@ -1,10 +1,11 @@
-//! A machine that was reset is as it was loaded, and one that was reloaded is as a new one.
+//! A machine that was reset is as it was loaded, one that was reloaded is as a new one, and so is one whose memory another had.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use softbpf::context::Packet;
+use softbpf::context::{Bytes, Packet};
 use softbpf::machine::RunError;
 use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::memory::{FAR_START, Permission};
 use softbpf::object::MAIN;
 use softbpf::program::{Program, ProgramInfo};
 use softbpf::program_type::ProgramType;
@@ -258,4 +259,71 @@ fn an_object_that_does_not_load_leaves_an_empty_machine() -> TestResult {
         assert_eq!(vm.run(MAIN, ())?.ret, Ok(2));
         Ok(())
     })
+}
+
+/// Where the zones of memory begin, and as many bytes of each as the test below writes to.
+const ZONES: [(u32, u32); 2] = [(0, 2 << 20), (1 << 30, 1 << 20)];
+
+/// That everything a machine can touch is closed and zero.
+fn is_as_new(vm: &mut Machine, far: u64) -> TestResult {
+    assert!(vm.memory.read(far, 1).is_err());
+    for (start, len) in ZONES {
+        assert!((start..start + len).all(|addr| !vm.memory.is_granted(addr)));
+        vm.memory.grant(start, len, Permission::ReadWrite);
+        assert!(vm.memory.read(start.into(), len.into()).is_ok_and(|bytes| bytes.iter().all(|&byte| byte == 0)));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_with_the_memory_of_another_finds_nothing_of_it() -> TestResult {
+    // Both stack frames, the context, and a record that is left reserved.
+    let fill = "r2 = -1\n *(u64 *)(r1 + 0) = r2\n *(u64 *)(r10 - 512) = r2\n *(u64 *)(r10 - 8) = r2\n call sub
+        ld_pseudo r1, 0x1, 0x0\n r2 = 16\n r3 = 0\n call ringbuf_reserve\n r1 = r0\n r2 = -1\n *(u64 *)(r1 + 0) = r2\n exit
+        sub: *(u64 *)(r10 - 512) = r2\n *(u64 *)(r10 - 8) = r2\n exit";
+    let types = [MapType::Array, MapType::Hash, MapType::PercpuArray, MapType::PercpuHash, MapType::LruHash];
+    let values = types.into_iter().map(|map_type| MapSpec::new(map_type.to_string(), map_type, 4, 24, 3));
+    let ring = MapSpec::new("ring", MapType::Ringbuf, 0, 0, 4096);
+    let fill = Object::assemble(fill, ProgramType::Unspec, std::iter::once(ring).chain(values).collect())?;
+    let packet = "r2 = *(u32 *)(r1 + 0)\n r0 = -1\n *(u64 *)(r2 + 0) = r0\n exit";
+    let packet = Object::assemble(packet, ProgramType::Xdp, Vec::new())?;
+    let empty = program("r0 = 0\n exit");
+    for track_uninitialised in [false, true] {
+        let config = || Config { track_uninitialised, ..Config::default() };
+        let mut result = Ok(());
+        let mut check = |test: &mut dyn FnMut() -> TestResult| {
+            if result.is_ok() {
+                result = test();
+            }
+        };
+        on_every_engine_with(&fill, config, |mut vm| {
+            check(&mut || {
+                vm.run(MAIN, Bytes(&[1; 64]))?;
+                for map_type in types {
+                    let name = map_type.to_string();
+                    let size = vm.map(&name)?.map().user_value_size() as usize;
+                    vm.map(&name)?.insert_bytes(&[1, 0, 0, 0], &vec![7; size], 0)?;
+                }
+                vm.place("near", &[7; 5000])?;
+                vm.place_at(FAR_START, "far", &[9; 8])?;
+                for (start, len) in ZONES {
+                    vm.memory.grant(start, len.min(8192), Permission::ReadWrite);
+                    assert_eq!(vm.memory.write(start.into(), &[8; 8192]), Ok(()));
+                }
+                Ok(())
+            });
+            drop(vm);
+            check(&mut || is_as_new(&mut Machine::with_config(&empty, Config::default())?, FAR_START));
+        });
+        on_every_engine_with(&packet, config, |mut vm| {
+            check(&mut || {
+                assert_eq!(vm.run(MAIN, Packet::new([1; 1500]))?.ret, Ok(u64::MAX));
+                Ok(())
+            });
+            drop(vm);
+            check(&mut || is_as_new(&mut Machine::with_config(&empty, Config::default())?, FAR_START));
+        });
+        result?;
+    }
+    Ok(())
 }

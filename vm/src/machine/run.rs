@@ -42,7 +42,10 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.machine.engine = self.engine.take();
-        self.machine.poisoned |= self.under_way;
+        if self.under_way {
+            self.machine.poisoned = true;
+            self.machine.memory.cut_off();
+        }
     }
 }
 

@@ -2,21 +2,21 @@
 //!
 //! Committed on first touch, like the arena. It knows neither objects nor why a bit is set.
 
-use memmap2::MmapMut;
+use super::mapping::Mapping;
 
 /// Bits kept behind the last byte, always clear, so that a whole-word test needs no second bounds check.
 const PADDING_BYTES: usize = 16;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bitmap {
-    bits: MmapMut,
+    bits: Mapping,
     /// Bytes of the arena.
     covered: u64,
 }
 
 impl Bitmap {
     pub(super) fn new(bytes_covered: usize) -> std::io::Result<Bitmap> {
-        let bits = super::reserve(bytes_covered.div_ceil(8) + PADDING_BYTES)?;
+        let bits = Mapping::new(bytes_covered.div_ceil(8) + PADDING_BYTES)?;
         Ok(Bitmap { bits, covered: bytes_covered as u64 })
     }
 

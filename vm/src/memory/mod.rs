@@ -12,7 +12,9 @@
 mod bitmap;
 mod far;
 mod footprint;
+mod mapping;
 mod objects;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -23,7 +25,7 @@ use bitmap::Bitmap;
 pub use far::FAR_START;
 use far::Far;
 use footprint::{Footprint, PAGE};
-use memmap2::{MmapMut, MmapOptions};
+use mapping::Mapping;
 pub use objects::{Nearest, ObjectKind};
 use objects::{Objects, Row};
 pub use view::{View, Word};
@@ -48,15 +50,12 @@ const ALIGN: u32 = 64;
 const ARENA_PADDING: usize = 8;
 /// How far a window reaches to both sides.
 const REACH: u32 = 0x1_0000;
-/// Pages of the arena that a reset clears one by one: for more, a new arena costs less.
-const MAX_PAGES_KEPT: usize = 2048;
+/// Pages of the arena that are in use where a reset clears them: for more, a new arena costs less.
+const MAX_PAGES_CLEARED: usize = 2048;
+/// Pages of the arena that are in use where it is kept for another memory.
+const MAX_PAGES_KEPT: usize = 256;
 /// Arena sizes, the first that the machine grants is taken.
 const ARENA_SIZES: [u64; 4] = [1 << 32, 1 << 30, 1 << 28, 1 << 26];
-
-/// Zeroed memory that costs nothing until it is touched.
-fn reserve(len: usize) -> std::io::Result<MmapMut> {
-    MmapOptions::new().len(len).no_reserve_swap().map_anon()
-}
 
 /// Memory that cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -134,7 +133,7 @@ impl Permission {
 /// The guest memory of one machine.
 #[derive(Debug)]
 pub struct Memory {
-    arena: MmapMut,
+    arena: Mapping,
     size: u64,
     /// What loads test: granted, and initialised where that is tracked.
     readable: Bitmap,
@@ -149,10 +148,21 @@ pub struct Memory {
     mark: u64,
     footprint: Footprint,
     generation: u64,
+    /// A panic has cut off a run.
+    cut_off: bool,
+}
+
+impl Drop for Memory {
+    /// What is cleared quickly is kept for another memory.
+    fn drop(&mut self) {
+        if self.may_be_kept() && spare::has_room() {
+            spare::give(self.take());
+        }
+    }
 }
 
 /// A range of the arena that is handed out upwards.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Zone {
     start: u64,
     next: u64,
@@ -191,37 +201,84 @@ impl Elements {
 impl Memory {
     /// An empty arena of 4 GiB of address space (less where the host refuses that).
     ///
+    /// It may be that of a memory that was dropped: the process keeps eight at most, of which little was touched, cleared, since
+    /// the host takes longer to make one than a short program to run. No thread waits for another here, and no child of
+    /// `fork` for a lock that it inherited.
+    ///
     /// # Errors
     /// [`MemoryError::NoArena`] when the host grants not even 64 MiB.
     pub fn new() -> Result<Memory, MemoryError> {
-        ARENA_SIZES
-            .into_iter()
-            .find_map(|size| Memory::with_size(size).ok())
-            .ok_or(MemoryError::NoArena { bytes: ARENA_SIZES[ARENA_SIZES.len() - 1] })
+        let new = || ARENA_SIZES.into_iter().find_map(|size| Memory::with_size(size).ok());
+        spare::take().or_else(new).ok_or(MemoryError::NoArena { bytes: ARENA_SIZES[ARENA_SIZES.len() - 1] })
     }
 
     fn with_size(size: u64) -> std::io::Result<Memory> {
         let bytes = usize::try_from(size).map_err(std::io::Error::other)?;
         let (run, persistent) = (u64::from(STACK_TOP) + u64::from(ALIGN), size / 4);
-        let mut memory = Memory {
-            arena: reserve(bytes + ARENA_PADDING)?,
-            size,
-            readable: Bitmap::new(bytes)?,
-            writable: Bitmap::new(bytes)?,
+        let (arena, readable, writable) =
+            (Mapping::new(bytes + ARENA_PADDING)?, Bitmap::new(bytes)?, Bitmap::new(bytes)?);
+        let mut memory = Memory::without_arena();
+        memory.arena = arena;
+        memory.size = size;
+        memory.readable = readable;
+        memory.writable = writable;
+        memory.run_zone = Zone { start: run, next: run, end: persistent };
+        memory.persistent = Zone { start: persistent, next: persistent, end: size };
+        memory.mark = persistent;
+        memory.name_frames();
+        Ok(memory)
+    }
+
+    /// What is left of a memory whose arena is used elsewhere.
+    fn without_arena() -> Memory {
+        Memory {
+            arena: Mapping::default(),
+            size: 0,
+            readable: Bitmap::default(),
+            writable: Bitmap::default(),
             granted: None,
             objects: Objects::default(),
             far: Far::default(),
-            run_zone: Zone { start: run, next: run, end: persistent },
-            persistent: Zone { start: persistent, next: persistent, end: size },
-            mark: persistent,
+            run_zone: Zone::default(),
+            persistent: Zone::default(),
+            mark: 0,
             footprint: Footprint::default(),
             generation: 0,
-        };
+            cut_off: false,
+        }
+    }
+
+    /// Whether another machine may have the arena, and it takes little to clear. Not where the host has refused a larger one:
+    /// it may grant that next time.
+    fn may_be_kept(&self) -> bool {
+        !self.arena.is_empty()
+            && self.size == ARENA_SIZES[0]
+            && self.footprint.in_use() <= MAX_PAGES_KEPT
+            && !self.cut_off
+            && !std::thread::panicking()
+    }
+
+    /// A memory that is as new, with this one's arena.
+    fn take(&mut self) -> Memory {
+        let mut memory = std::mem::replace(self, Memory::without_arena());
+        memory.granted = None;
+        memory.reset();
+        memory.generation = 0;
+        memory
+    }
+
+    /// Notes that a panic has cut off a run: no other machine gets this memory.
+    pub(crate) fn cut_off(&mut self) {
+        self.cut_off = true;
+    }
+
+    /// All objects forgotten but the stack frames.
+    fn name_frames(&mut self) {
+        self.objects = Objects::default();
         for frame in 0..MAX_FRAMES {
             let row = Row { kind: ObjectKind::Stack { frame }, size: STACK_FRAME, stride: STACK_FRAME, count: 1 };
-            memory.objects.insert(frame_base(frame), row);
+            self.objects.insert(frame_base(frame), row);
         }
-        Ok(memory)
     }
 
     /// Starts to track uninitialised bytes: from now on, reading a stack or record byte that was never written
@@ -260,9 +317,9 @@ impl Memory {
     // Back to what was.
 
     /// Everything as in a new memory, in the same place of the host's: at a cost in proportion to the pages of the arena
-    /// that were ever opened or written. For many of them, a new arena costs less.
+    /// that were opened or written since the last time. Where many have ever been, a new arena costs less.
     pub(crate) fn reset(&mut self) {
-        if self.footprint.pages() > MAX_PAGES_KEPT && self.replace().is_ok() {
+        if self.footprint.in_use() > MAX_PAGES_CLEARED && self.replace().is_ok() {
             return;
         }
         self.generation += 1;
@@ -271,8 +328,7 @@ impl Memory {
         }
         self.forget_frames();
         self.far = Far::default();
-        // All but the frames, which are below.
-        self.objects.forget_from(self.run_zone.start);
+        self.name_frames();
         self.run_zone.next = self.run_zone.start;
         self.persistent.next = self.persistent.start;
         self.mark = self.persistent.start;

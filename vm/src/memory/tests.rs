@@ -1,9 +1,18 @@
-//! Windows show exactly the open bytes around an address, and the generation says when they are out of date.
+//! Windows show exactly the open bytes around an address, and the generation says when they are out of date. What was cleared
+//! is as new.
 
-use super::{Access, FAR_START, MAX_PAGES_KEPT, Memory, ObjectKind, PAGE, Permission, STACK_TOP};
+use super::{
+    ARENA_SIZES, Access, FAR_START, MAX_FRAMES, MAX_PAGES_CLEARED, MAX_PAGES_KEPT, Memory, ObjectKind, PAGE,
+    Permission, STACK_TOP, frame_base,
+};
 
 fn memory() -> Memory {
     Memory::new().expect("an arena")
+}
+
+/// One whose arena nobody has had before.
+fn new_memory() -> Memory {
+    Memory::with_size(ARENA_SIZES[0]).expect("an arena")
 }
 
 fn placed() -> ObjectKind {
@@ -152,14 +161,14 @@ fn a_memory_that_was_reset_is_as_new() {
         }
         let mut first = None;
         // The last is more than is cleared page by page.
-        for size in [1, 64, PAGE, 3 * PAGE + 5, MAX_PAGES_KEPT as u32 * PAGE, 100] {
+        for size in [1, 64, PAGE, 3 * PAGE + 5, MAX_PAGES_CLEARED as u32 * PAGE, 100] {
             let starts = use_up(&mut memory, size);
             assert_eq!(*first.get_or_insert(starts[0]), starts[0]);
             let generation = memory.generation();
             memory.reset();
             assert_ne!(memory.generation(), generation);
             is_new(&mut memory, &starts, size);
-            assert_eq!(memory.footprint.pages(), 0);
+            assert_eq!(memory.footprint.take(), []);
             // Frames still wait to be written.
             memory.view().push_frame(0);
             assert_eq!(memory.read(u64::from(STACK_TOP) - 8, 8).is_err(), tracking);
@@ -185,4 +194,108 @@ fn a_mark_keeps_what_was_there() {
     let generation = memory.generation();
     memory.return_to_mark();
     assert_eq!(memory.generation(), generation);
+}
+
+/// That all bytes of the zones' beginnings are zero and closed.
+fn is_empty(memory: &Memory) {
+    let zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    for start in [0, memory.persistent.start as usize] {
+        assert!(zero(&memory.arena[start..start + (4 << 20)]));
+        for bits in [&memory.readable, &memory.writable] {
+            assert!(
+                (start as u32..start as u32 + (4 << 20)).step_by(8).all(|addr| bits.first_clear(addr, 8) == Some(0))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_memory_with_the_arena_of_another_is_as_new() {
+    let new = new_memory();
+    for tracking in [false, true] {
+        let mut memory = memory();
+        if tracking {
+            memory.track_uninitialised().expect("room");
+        }
+        for _ in 0..3 {
+            let starts = use_up(&mut memory, 2 * PAGE);
+            memory.mark();
+            (0..MAX_FRAMES).for_each(|frame| {
+                let top = memory.view().push_frame(frame).expect("a frame");
+                memory.write(top - 512, &[5; 512]).expect("it is open");
+            });
+            // Where no machine has objects: the null page, a red zone, in place of a frame, the end.
+            for addr in [0, 100, frame_base(0) - 8, frame_base(1), u32::MAX - 7] {
+                memory.grant(addr, 8, Permission::ReadWrite);
+                memory.put(addr, &[6; 8]);
+                memory.name(addr, placed(), 8);
+            }
+            memory.unname(frame_base(2));
+            memory = memory.take();
+            is_new(&mut memory, &starts, 2 * PAGE);
+            is_empty(&memory);
+            assert_eq!(memory.get(u32::MAX - 7, 8), [0; 8]);
+            assert!(memory.read(u64::from(u32::MAX - 7), 1).is_err());
+            assert_eq!((memory.left(), memory.generation()), (new.left(), new.generation()));
+            assert_eq!((memory.mark, memory.tracking()), (new.mark, false));
+            for addr in [0, 100, u64::from(frame_base(0)), frame_base(1).into(), frame_base(2).into(), 1 << 31, 1 << 40]
+            {
+                assert_eq!(memory.nearest(addr, 1), new.nearest(addr, 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_are_in_use_once() {
+    let mut memory = new_memory();
+    let start = memory.persistent.start as u32;
+    // Frames are left out, and so are the addresses behind the last one.
+    memory.view().push_frame(0);
+    for (addr, size, pages) in
+        [(start, PAGE, 1), (start, 1, 1), (start + PAGE - 1, 2, 2), (start, 3 * PAGE, 3), (u32::MAX, 9, 4)]
+    {
+        memory.grant(addr, size, Permission::ReadWrite);
+        assert_eq!(memory.footprint.in_use(), pages);
+        memory = memory.take();
+        assert_eq!(memory.footprint.in_use(), pages);
+    }
+}
+
+#[test]
+fn what_takes_long_to_clear_is_not_kept() {
+    let mut large = new_memory();
+    assert!(large.may_be_kept());
+    large.allocate(placed(), MAX_PAGES_KEPT as u32 * PAGE, Permission::Read).expect("room");
+    assert!(large.may_be_kept());
+    large.allocate(placed(), PAGE, Permission::Read).expect("room");
+    assert!(!large.may_be_kept());
+}
+
+#[test]
+fn what_a_panic_has_cut_off_is_not_kept() {
+    let mut memory = new_memory();
+    memory.cut_off();
+    assert!(!memory.may_be_kept());
+    memory.return_to_mark();
+    assert!(!memory.may_be_kept());
+
+    struct Unwound(Memory);
+    impl Drop for Unwound {
+        fn drop(&mut self) {
+            assert!(!self.0.may_be_kept());
+        }
+    }
+    let unwound = Unwound(new_memory());
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _unwound = unwound;
+        std::panic::resume_unwind(Box::new("while a machine is there"));
+    }));
+    assert!(caught.is_err());
+}
+
+#[test]
+fn an_arena_that_is_smaller_than_it_should_be_is_not_kept() {
+    let memory = Memory::with_size(ARENA_SIZES[1]).expect("an arena");
+    assert!(!memory.may_be_kept());
 }

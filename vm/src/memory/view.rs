@@ -34,7 +34,8 @@ fn covers<const N: usize>(bits: &[u8], addr: u64) -> bool {
 
 impl View<'_> {
     /// The arena, and the bitmaps of what may be read and written: for engines that make their own accesses, by the
-    /// rules of [`View::load`] and [`View::store`].
+    /// rules of [`View::load`] and [`View::store`]. They write nothing but open bytes and the bits of stack frames: the rest is
+    /// not cleared for the next machine.
     pub fn parts(&mut self) -> (&mut [u8], &mut [Word], &mut [Word]) {
         (self.arena, self.readable.as_chunks_mut().0, self.writable.as_chunks_mut().0)
     }
