@@ -44,11 +44,9 @@ mod mark {
     pub(super) const CHECKPOINT: u8 = 8;
 }
 
-/// Index of the instruction that a jump or call of the instruction at `slot` goes to. The check has made sure that it
-/// exists.
-fn target(code: &Code, slot: usize, off: i32) -> usize {
-    let slot = (slot as i64 + 1 + i64::from(off)).max(0) as usize;
-    code.index_at(slot).unwrap_or(0)
+/// Index of the instruction that a jump or call goes to. The check has made sure that it exists.
+fn target(code: &Code, index: usize, off: i32) -> usize {
+    code.target(index, off).unwrap_or(0)
 }
 
 /// Whether a block ends behind an instruction, or it may name another one: most are done with here.
@@ -75,15 +73,14 @@ pub(crate) fn blocks(code: &Code) -> Vec<Block> {
         if !goes_or_points_elsewhere(insn) {
             continue;
         }
-        let slot = code.slot_of(index).unwrap_or(0);
         if let Some(off) = insn.jump_offset() {
-            let to = target(code, slot, off);
+            let to = target(code, index, off);
             let back = if to <= index { mark::LOOP_HEAD | mark::CHECKPOINT } else { 0 };
             marks[to] |= mark::LEADER | back;
             ways.push((index as u32, to as u32));
         }
         if let Insn::Call(Callee::Local(off)) | Insn::LoadImm64 { value: Imm64::Code(off), .. } = *insn {
-            let to = target(code, slot, off);
+            let to = target(code, index, off);
             marks[to] |= mark::LEADER | mark::CALLABLE | mark::CHECKPOINT;
             if let Insn::Call(_) = insn {
                 ways.push((index as u32, to as u32));

@@ -4,7 +4,7 @@
 //! immediate shifts are in range unless [`Rules`] say otherwise. It proves nothing about memory: that is checked as the program runs.
 //! RFC 9669 sections 4 and 5; the kernel's `check_subprogs` and `check_alu_op`.
 
-use crate::codec::Code;
+use crate::codec::{Code, target_slot};
 use crate::insn::{AluOp, Callee, Imm64, Insn, Operand, Reg, Width};
 
 /// The most slots a program may have: the kernel's `BPF_COMPLEXITY_LIMIT_INSNS`.
@@ -89,8 +89,9 @@ pub fn check_with(code: &Code, rules: Rules) -> Result<(), CheckError> {
     if slots > MAX_SLOTS {
         return whole(CheckErrorKind::TooLong { slots });
     }
-    for (slot, insn) in code.iter() {
-        check_insn(code, slot, insn, rules).map_err(|kind| CheckError { slot, kind })?;
+    for (index, insn) in code.insns().iter().enumerate() {
+        check_insn(code, index, insn, rules)
+            .map_err(|kind| CheckError { slot: code.slot_of(index).unwrap_or(0), kind })?;
     }
     match code.iter().last() {
         None | Some((_, Insn::Exit | Insn::Jump { .. })) => Ok(()),
@@ -98,20 +99,20 @@ pub fn check_with(code: &Code, rules: Rules) -> Result<(), CheckError> {
     }
 }
 
-fn check_insn(code: &Code, slot: usize, insn: &Insn, rules: Rules) -> Result<(), CheckErrorKind> {
+fn check_insn(code: &Code, index: usize, insn: &Insn, rules: Rules) -> Result<(), CheckErrorKind> {
     if insn.written() == Some(Reg::R10) {
         return Err(CheckErrorKind::WritesFramePointer);
     }
     if let Some(off) = insn.jump_offset() {
-        check_target(code, slot, off, CheckErrorKind::jump_out_of_range, CheckErrorKind::jump_into_wide_load)?;
+        check_target(code, index, off, CheckErrorKind::jump_out_of_range, CheckErrorKind::jump_into_wide_load)?;
     }
     match *insn {
         Insn::Call(Callee::Local(off)) => {
-            check_target(code, slot, off, CheckErrorKind::call_out_of_range, CheckErrorKind::call_into_wide_load)
+            check_target(code, index, off, CheckErrorKind::call_out_of_range, CheckErrorKind::call_into_wide_load)
         }
         Insn::LoadImm64 { value: Imm64::Code(off), .. } => {
             let bad = |target| CheckErrorKind::CodeAddressOutOfRange { target };
-            check_target(code, slot, off, bad, bad)
+            check_target(code, index, off, bad, bad)
         }
         // The kernel's address space and an arena's: `check_alu_op`.
         Insn::AddrSpaceCast { dst_space, src_space, .. } => match (dst_space, src_space) {
@@ -167,24 +168,17 @@ impl CheckErrorKind {
     }
 }
 
-/// Where a relative offset of the one-slot instruction (or first slot) at `slot` leads.
-pub(crate) fn target(slot: usize, off: i32) -> i64 {
-    slot as i64 + 1 + i64::from(off)
-}
-
 fn check_target(
     code: &Code,
-    slot: usize,
+    index: usize,
     off: i32,
     out_of_range: fn(i64) -> CheckErrorKind,
     into_wide_load: fn(i64) -> CheckErrorKind,
 ) -> Result<(), CheckErrorKind> {
-    let target = target(slot, off);
-    match usize::try_from(target) {
-        Ok(to) if to < code.slot_count() => match code.index_at(to) {
-            Some(_) => Ok(()),
-            None => Err(into_wide_load(target)),
-        },
-        _ => Err(out_of_range(target)),
+    if code.target(index, off).is_some() {
+        return Ok(());
     }
+    let target = target_slot(code.slot_of(index).unwrap_or(0), off);
+    let inside = usize::try_from(target).is_ok_and(|slot| slot < code.slot_count());
+    Err(if inside { into_wide_load(target) } else { out_of_range(target) })
 }

@@ -591,6 +591,11 @@ fn encode_wide_load(dst: Reg, value: Imm64) -> Encoded {
     Encoded { bytes, len: 2 * SLOT_BYTES }
 }
 
+/// The slot that an offset in the instruction at `slot` (its first one) leads to, whether it exists or not.
+pub(crate) fn target_slot(slot: usize, off: i32) -> i64 {
+    slot as i64 + 1 + i64::from(off)
+}
+
 /// A sequence of decoded instructions, each with the slot that it starts at.
 ///
 /// Every instruction is valid by itself; what they are together is for [`crate::check`] to say.
@@ -660,6 +665,31 @@ impl Code {
         let (first, end) = (slot.saturating_sub(wide), slot.saturating_add(1).min(self.insns.len()));
         let found = self.slots.get(first..end)?.binary_search(&u32::try_from(slot).ok()?).ok()?;
         Some(first + found)
+    }
+
+    /// Index of the instruction that instruction `index` leads to with the offset of a jump, a local call or the address of a
+    /// function: so many slots away from the slot behind its first one (RFC 9669 section 4.3, where jumps have one slot).
+    /// `None` inside a wide load and outside the program.
+    ///
+    /// ```
+    /// let code = softbpf::text::parse::parse("goto +2\n r0 = 1 ll\n exit")?.code;
+    /// assert_eq!((code.target(0, 2), code.target(0, 1)), (Some(2), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn target(&self, index: usize, off: i32) -> Option<usize> {
+        let slot_of = |index: usize| self.slots.get(index).map(|&slot| i64::from(slot));
+        let slot = target_slot(self.slot_of(index)?, off);
+        // So many instructions away, if no wide load lies between. Else that is too far: by so many slots, and by at least half
+        // as many instructions.
+        let mut found = (index as i64 + 1 + i64::from(off)).clamp(0, self.insns.len() as i64) as usize;
+        let mut distance = slot_of(found)? - slot;
+        let forward = off >= 0;
+        while distance != 0 && forward == (distance > 0) {
+            let half = distance.unsigned_abs().div_ceil(2) as usize;
+            found = if forward { found.checked_sub(half)? } else { found + half };
+            distance = slot_of(found)? - slot;
+        }
+        (distance == 0 && found < self.insns.len()).then_some(found)
     }
 
     /// Slot and instruction, in order.

@@ -14,14 +14,11 @@ pub(crate) struct Node {
 
 /// The program's instructions. What leads nowhere leads behind the last one.
 pub(crate) fn nodes(code: &Code) -> Vec<Node> {
-    let node = |(slot, insn): (usize, &Insn)| {
-        let index = |off: i32| {
-            let slot = usize::try_from(slot as i64 + 1 + i64::from(off)).ok();
-            slot.and_then(|slot| code.index_at(slot)).unwrap_or(code.insns().len())
-        };
-        Node { insn: *insn, to: distance(insn).map(index) }
+    let node = |(index, insn): (usize, &Insn)| {
+        let to = distance(insn).map(|off| code.target(index, off).unwrap_or(code.insns().len()));
+        Node { insn: *insn, to }
     };
-    code.iter().map(node).collect()
+    code.insns().iter().enumerate().map(node).collect()
 }
 
 /// Slots from the next instruction to where it leads.

@@ -208,10 +208,10 @@ impl Touches {
 /// Flattens a checked program, for memory that keeps account of uninitialised bytes or does not; `resolve` gives the
 /// guest's value of a 64-bit immediate, `None` if it has none.
 pub(super) fn flatten(code: &Code, tracking: bool, resolve: impl Fn(usize, Imm64) -> Option<u64>) -> Vec<Slot> {
-    let slots = code.iter().map(|(slot, insn)| {
+    let slots = code.iter().enumerate().map(|(index, (slot, insn))| {
         let is_store = matches!(insn, Insn::Store { .. } | Insn::StoreRelease { .. });
         // The driver stores, and takes account of it.
-        let slot = if tracking && is_store { Slot::SLOW } else { flatten_one(code, slot, insn, &resolve) };
+        let slot = if tracking && is_store { Slot::SLOW } else { flatten_one(code, index, slot, insn, &resolve) };
         Slot { execute: slot.op.execute(), ..slot }
     });
     slots.chain(std::iter::repeat_n(Slot::NONE, PADDING)).collect()
@@ -231,12 +231,16 @@ impl Slot {
     }
 }
 
-fn flatten_one(code: &Code, slot: usize, insn: &Insn, resolve: &impl Fn(usize, Imm64) -> Option<u64>) -> Slot {
+fn flatten_one(
+    code: &Code,
+    at: usize,
+    slot: usize,
+    insn: &Insn,
+    resolve: &impl Fn(usize, Imm64) -> Option<u64>,
+) -> Slot {
     let base = Slot::SLOW;
     // The check has made sure that every target is an instruction.
-    let index = |off: i32| {
-        usize::try_from(crate::check::target(slot, off)).ok().and_then(|to| code.index_at(to)).unwrap_or(0) as i32
-    };
+    let index = |off: i32| code.target(at, off).unwrap_or(0) as i32;
     match *insn {
         Insn::Alu { op, width, dst, src } => Slot { op: alu_op(op, width, src), dst: dst.into(), ..base }.operand(src),
         Insn::Neg { width, dst } => {

@@ -38,7 +38,7 @@ impl Machine {
                 map.direct_value(offset).ok().map(u64::from)
             }
             Imm64::Code(off) => {
-                let target = u64::try_from(crate::check::target(slot, off)).ok()?;
+                let target = u64::try_from(crate::codec::target_slot(slot, off)).ok()?;
                 Some(CODE_ADDRESSES + u64::from(program.0) * CODE_STRIDE + target * 8)
             }
             Imm64::Variable { .. } => None,

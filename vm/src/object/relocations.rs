@@ -14,8 +14,7 @@ use super::externs::Externs;
 use super::functions::Functions;
 use super::link::Fixup;
 use super::maps::Maps;
-use crate::check;
-use crate::codec::SLOT_BYTES;
+use crate::codec::{SLOT_BYTES, target_slot};
 use crate::insn::{Callee, Imm64, Insn};
 
 /// What is needed to say what a symbol stands for.
@@ -66,7 +65,7 @@ impl Context<'_> {
                 if fixups.contains_key(&slot) {
                     continue;
                 }
-                let target = check::target(slot as usize, off);
+                let target = target_slot(slot as usize, off);
                 let fixup = u32::try_from(target).ok().and_then(|target| self.function_at(id, target));
                 let bad = ObjectError::BadCall { section: Arc::clone(&section.name), slot: slot as usize, target };
                 fixups.insert(slot, fixup.ok_or(bad)?);

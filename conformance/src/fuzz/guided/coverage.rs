@@ -185,12 +185,12 @@ pub struct Line {
 fn starts(code: &Code) -> (Vec<usize>, BTreeSet<usize>) {
     let mut starts = BTreeSet::from([0]);
     let mut entries = BTreeSet::from([0]);
-    for (slot, insn) in code.iter() {
+    for (index, (slot, insn)) in code.iter().enumerate() {
         if let Insn::Call(Callee::Local(off)) | Insn::LoadImm64 { value: Imm64::Code(off), .. } = *insn {
-            entries.extend(target(slot, off));
+            entries.extend(target(code, index, off));
         }
         if let Some(off) = insn.jump_offset() {
-            starts.extend(target(slot, off));
+            starts.extend(target(code, index, off));
         }
         if insn.jump_offset().is_some() || *insn == Insn::Exit {
             starts.insert(slot + 1);
@@ -201,17 +201,17 @@ fn starts(code: &Code) -> (Vec<usize>, BTreeSet<usize>) {
     (starts.into_iter().filter(exists).collect(), entries.into_iter().filter(exists).collect())
 }
 
-fn target(slot: usize, off: i32) -> Option<usize> {
-    usize::try_from(slot as i64 + 1 + i64::from(off)).ok()
+/// The slot that instruction `index` leads to.
+fn target(code: &Code, index: usize, off: i32) -> Option<usize> {
+    code.slot_of(code.target(index, off)?)
 }
 
 /// Where control may go behind the block that ends in front of a slot.
 fn successors(code: &Code, end: usize) -> [Option<usize>; 2] {
     // A load of 64 bits takes two slots.
-    let last =
-        (end.saturating_sub(2)..end).rev().find_map(|slot| Some((slot, code.insns().get(code.index_at(slot)?)?)));
-    let Some((slot, insn)) = last else { return [None; 2] };
-    let to = insn.jump_offset().and_then(|off| target(slot, off));
+    let last = (end.saturating_sub(2)..end).rev().find_map(|slot| code.index_at(slot));
+    let Some((index, insn)) = last.and_then(|index| Some((index, code.insns().get(index)?))) else { return [None; 2] };
+    let to = insn.jump_offset().and_then(|off| target(code, index, off));
     let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
     [falls.then_some(end), to.filter(|to| !falls || *to != end)]
 }
