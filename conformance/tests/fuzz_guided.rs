@@ -322,3 +322,16 @@ fn the_fuel_is_the_limit() {
     let kind = found.outcome.as_ref().ok().and_then(Outcome::trap).map(|trap| trap.kind.clone());
     assert_eq!(kind, Some(TrapKind::OutOfFuel { budget: 20_000 }));
 }
+
+#[test]
+fn a_length_that_a_packet_must_have_becomes_small_with_it() {
+    // The first two bytes are the length of the packet; those of 9 bytes or more go wrong.
+    let text = "r2 = *(u32 *)(r1 + 0)\n r3 = *(u32 *)(r1 + 4)\n r0 = 1\n r4 = r2\n r4 += 2\n if r4 > r3 goto out
+        r4 = *(u16 *)(r2 + 0)\n r4 = be16 r4\n r3 -= r2\n if r4 != r3 goto out\n if r3 < 9 goto out\n r0 = 7\n out: exit";
+    let object = Object::assemble(text, ProgramType::Xdp, Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+    let mut packet = vec![0x5a; 1000];
+    packet[..2].copy_from_slice(&1000_u16.to_be_bytes());
+    let seeds = vec![Input::new(Data::packet(packet))];
+    let found = finding(&target(object, MAIN, Data::packet([])), Options { seeds, ..options(1) });
+    assert_eq!(found.input.data.bytes(), Some(&vec![0, 9, 0, 0, 0, 0, 0, 0, 0]));
+}

@@ -1,38 +1,26 @@
 //! Shortens the input, and zeroes what is left of it.
 
 use super::Try;
+use super::bytes::{Bytes, cut_end, zero};
 
 /// One round.
 pub(super) fn pass(search: &mut dyn Try) {
     if search.options().shorten_input {
-        shorten(search);
+        cut_end(&mut Input(search));
     }
-    zero(search);
+    zero(&mut Input(search));
 }
 
-/// Cuts off as much of the end as can be spared: by halves, then ever less.
-fn shorten(search: &mut dyn Try) {
-    let mut step = search.best().input.len();
-    while step > 0 {
-        let mut candidate = search.best().clone();
-        let left = candidate.input.len().saturating_sub(step);
-        candidate.input.truncate(left);
-        if !search.attempt(candidate) {
-            step /= 2;
-        }
-    }
-}
+struct Input<'s>(&'s mut dyn Try);
 
-/// Zeroes ranges of bytes, large ones first.
-fn zero(search: &mut dyn Try) {
-    let mut size = search.best().input.len();
-    while size > 0 {
-        for start in (0..search.best().input.len()).step_by(size) {
-            let mut candidate = search.best().clone();
-            let end = (start + size).min(candidate.input.len());
-            candidate.input[start..end].fill(0);
-            search.attempt(candidate);
-        }
-        size /= 2;
+impl Bytes for Input<'_> {
+    fn best(&mut self) -> Vec<u8> {
+        self.0.best().input.clone()
+    }
+
+    fn attempt(&mut self, bytes: Vec<u8>) -> bool {
+        let mut candidate = self.0.best().clone();
+        candidate.input = bytes;
+        self.0.attempt(candidate)
     }
 }

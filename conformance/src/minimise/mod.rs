@@ -5,8 +5,9 @@
 //!
 //! Passes are repeated until none of them finds anything: `delete` leaves out ranges of instructions, `simpler`
 //! knows what could stand in an instruction's place, `registers` makes do with fewer of them, `input` shortens and
-//! zeroes. `flow` keeps jumps and calls leading where they led. [`scenario`] is the same for generated scenarios.
+//! zeroes by means of `bytes`. `flow` keeps jumps and calls leading where they led. [`scenario`] is the same for generated scenarios.
 
+pub(crate) mod bytes;
 mod delete;
 pub(crate) mod flow;
 mod input;

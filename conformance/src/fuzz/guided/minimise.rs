@@ -7,6 +7,7 @@ use super::expect::Expectation;
 use super::finding::Key;
 use super::input::{Data, Input};
 use super::target::{Ask, Target};
+use crate::minimise::bytes::{self, Bytes};
 
 /// Most inputs that are tried.
 const MAX_RUNS: u64 = 20_000;
@@ -112,6 +113,7 @@ impl Minimiser<'_> {
             if !self.try_to(|input| drop(input.memory.remove(index))) {
                 self.shorten(|input| Some(&mut input.memory.get_mut(index)?.bytes));
                 self.zero(|input| Some(&mut input.memory.get_mut(index)?.bytes));
+                self.shorten_with_lengths(|input| Some(&mut input.memory.get_mut(index)?.bytes));
             }
         }
     }
@@ -162,57 +164,48 @@ impl Minimiser<'_> {
             self.shorten(|input| input.data.bytes_mut());
         }
         self.zero(|input| input.data.bytes_mut());
+        if !self.fixed {
+            self.shorten_with_lengths(|input| input.data.bytes_mut());
+        }
     }
 
-    /// Cuts off the end of the bytes that `of` finds, then deletes blocks anywhere, from large to small.
+    /// Makes the bytes that `of` finds fewer.
     fn shorten(&mut self, of: impl Fn(&mut Input) -> Option<&mut Vec<u8>>) {
-        let len = |minimiser: &mut Self| of(&mut minimiser.best).map_or(0, |bytes| bytes.len());
-        let cut = |input: &mut Input, start: usize, end: usize| {
-            if let Some(bytes) = of(input) {
-                bytes.drain(start..end.min(bytes.len()));
-            }
-        };
-        let mut block = len(self).next_power_of_two();
-        while block > 0 {
-            while let Some(start) = len(self).checked_sub(block)
-                && self.try_to(|input| cut(input, start, start + block))
-            {}
-            block /= 2;
-        }
-        let mut block = len(self).next_power_of_two() / 2;
-        while block > 0 {
-            let mut start = 0;
-            while start + block <= len(self) {
-                if !self.try_to(|input| cut(input, start, start + block)) {
-                    start += block;
-                }
-            }
-            block /= 2;
-        }
+        let mut part = Part { minimiser: self, of };
+        bytes::cut_end(&mut part);
+        bytes::leave_out(&mut part);
     }
 
-    /// Zeros blocks of the bytes that `of` finds, from large to small.
+    /// Makes them fewer together with lengths that are among them: when most of the others are 0.
+    fn shorten_with_lengths(&mut self, of: impl Fn(&mut Input) -> Option<&mut Vec<u8>>) {
+        bytes::shorten_with_lengths(&mut Part { minimiser: self, of });
+    }
+
+    /// Makes them simpler.
     fn zero(&mut self, of: impl Fn(&mut Input) -> Option<&mut Vec<u8>>) {
-        let len = of(&mut self.best).map_or(0, |bytes| bytes.len());
-        let mut block = len.next_power_of_two();
-        while block > 0 {
-            for start in (0..len).step_by(block) {
-                self.try_to(|input| {
-                    let end = len.min(start + block);
-                    if let Some(place) = of(input).and_then(|bytes| bytes.get_mut(start..end)) {
-                        place.fill(0);
-                    }
-                });
+        let mut part = Part { minimiser: self, of };
+        bytes::zero(&mut part);
+        bytes::clear_bits(&mut part);
+    }
+}
+
+/// Bytes of the best input.
+struct Part<'p, 'm, F> {
+    minimiser: &'p mut Minimiser<'m>,
+    of: F,
+}
+
+impl<F: Fn(&mut Input) -> Option<&mut Vec<u8>>> Bytes for Part<'_, '_, F> {
+    fn best(&mut self) -> Vec<u8> {
+        (self.of)(&mut self.minimiser.best).cloned().unwrap_or_default()
+    }
+
+    fn attempt(&mut self, bytes: Vec<u8>) -> bool {
+        let of = &self.of;
+        self.minimiser.try_to(|input| {
+            if let Some(place) = of(input) {
+                *place = bytes;
             }
-            block /= 2;
-        }
-        // What must not be 0 may be less.
-        for (at, bit) in (0..len).flat_map(|at| (0..8).rev().map(move |bit| (at, bit))) {
-            self.try_to(|input| {
-                if let Some(place) = of(input).and_then(|bytes| bytes.get_mut(at)) {
-                    *place &= !(1 << bit);
-                }
-            });
-        }
+        })
     }
 }
