@@ -1,9 +1,10 @@
 //! The options of `softbpf conform`.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, value_parser};
+
+use super::JOBS;
 
 /// Which engines run the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,8 +51,8 @@ pub(crate) struct ConformArgs {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = value_parser!(u32).range(1..), requires = "plugin")]
     pub(crate) timeout: u32,
     /// How many cases the plugin runs at a time [default: one a CPU]
-    #[arg(long, value_name = "N", requires = "plugin")]
-    pub(crate) jobs: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(JOBS), requires = "plugin")]
+    pub(crate) jobs: Option<u16>,
     /// Also compare every answer with that of an oracle
     #[arg(long, value_enum)]
     pub(crate) oracle: Option<OracleChoice>,

@@ -1,16 +1,13 @@
 //! The options of `softbpf fuzz`.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
 
+use super::JOBS;
 use super::fuzz_isa::FuzzIsaArgs;
 use super::run::{ContextArgs, ProgramArgs, SetupArgs};
 use crate::literal::number64;
-
-/// Threads that a campaign may have: no host has so many CPUs that more would help, and each takes memory.
-pub(super) const JOBS: RangeInclusive<i64> = 1..=256;
 
 /// Name of the subcommand.
 const ISA: &str = "isa";

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, value_parser};
 use softbpf_conformance::ENGINES;
 
+use super::JOBS;
 use super::conform::{OracleChoice, group};
-use super::fuzz::JOBS;
 
 /// Kinds of generated programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

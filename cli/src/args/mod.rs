@@ -7,6 +7,8 @@ mod fuzz_isa;
 mod run;
 mod values;
 
+use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -20,6 +22,15 @@ pub(crate) use run::{ContextArgs, EngineChoice, PerfChoice, ProgramArgs, RunArgs
 pub(crate) use values::{Field, MapEntry, Place, Setting};
 
 use crate::error::CliError;
+
+/// What `--jobs` may say: no host has so many CPUs that more threads would help, and each takes memory.
+const JOBS: RangeInclusive<i64> = 1..=256;
+
+/// Threads: as many as `--jobs` says, or one a CPU.
+pub(crate) fn jobs(said: Option<u16>) -> NonZero<usize> {
+    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    said.and_then(|jobs| NonZero::new(jobs.into())).unwrap_or_else(cpus)
+}
 
 const EXIT_STATUS: &str = "\
 Exit status:

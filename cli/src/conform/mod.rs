@@ -20,7 +20,7 @@ use softbpf_conformance::subject::{EngineSubject, Subject};
 use softbpf_conformance::suite::Suite;
 use softbpf_conformance::{ENGINES, engine_named};
 
-use crate::args::{ConformArgs, EngineSet, OracleChoice};
+use crate::args::{ConformArgs, EngineSet, OracleChoice, jobs};
 use crate::error::CliError;
 use crate::output::{Output, Status};
 use crate::progress;
@@ -44,7 +44,7 @@ pub(crate) fn command(args: &ConformArgs, output: &mut Output) -> Result<Status,
     let mut oracle = args.oracle.map(oracle).transpose()?;
     let bar = progress::bar(Some((suite.cases.len() * subjects.len()) as u64), "{msg:12} {wide_bar} {pos}/{len} {eta}");
     let reports = match &plugin {
-        Some(plugin) => run_plugin(plugin, args.jobs, &suite.cases, &mut oracle, &bar).map(|report| vec![report]),
+        Some(plugin) => run_plugin(plugin, jobs(args.jobs), &suite.cases, &mut oracle, &bar).map(|report| vec![report]),
         None => Ok(run_engines(&suite.cases, &mut subjects, &mut oracle, &bar)),
     };
     bar.finish_and_clear();
@@ -134,15 +134,14 @@ fn oracle(choice: OracleChoice) -> Result<Box<dyn Subject>, CliError> {
 
 fn run_plugin<'s>(
     plugin: &Plugin,
-    jobs: Option<NonZero<usize>>,
+    jobs: NonZero<usize>,
     cases: &'s [Case],
     oracle: &mut Option<Box<dyn Subject>>,
     bar: &ProgressBar,
 ) -> Result<Report<'s>, PluginError> {
     bar.set_message(plugin.name());
-    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let oracle = oracle.as_mut().map(|oracle| &mut **oracle as &mut dyn Subject);
-    plugin.run_all(cases, jobs.unwrap_or_else(cpus), oracle, || bar.inc(1))
+    plugin.run_all(cases, jobs, oracle, || bar.inc(1))
 }
 
 fn run_engines<'s>(

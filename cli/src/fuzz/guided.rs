@@ -20,8 +20,8 @@ use softbpf_conformance::fuzz::guided::{
 
 use super::saved::Saved;
 use super::test::{Subject, rust_test};
-use super::{files, jobs, render};
-use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs};
+use super::{files, render};
+use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs, jobs};
 use crate::error::CliError;
 use crate::input::{self, Input};
 use crate::output::{Output, Status};

@@ -12,8 +12,6 @@ mod render;
 mod saved;
 mod test;
 
-use std::num::NonZero;
-
 pub(crate) use saved::Saved;
 
 use crate::args::FuzzArgs;
@@ -25,10 +23,4 @@ pub(crate) fn command(args: &FuzzArgs, output: &mut Output) -> Result<Status, Cl
         FuzzArgs::Isa(args) => isa::command(args, output),
         FuzzArgs::Program(args) => guided::command(args, output),
     }
-}
-
-/// Threads of a campaign: as many as said, or one a CPU.
-fn jobs(said: Option<u16>) -> NonZero<usize> {
-    let cpus = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    said.and_then(|jobs| NonZero::new(jobs.into())).unwrap_or_else(cpus)
 }

@@ -298,6 +298,16 @@ fn a_plugin_that_hangs_is_an_error() {
     "#]],
     );
     check(
+        &["conform", "--jobs", "1000000", "--plugin", "/bin/sh"],
+        expect![[r#"
+        --- standard error
+        error: invalid value '1000000' for '--jobs <N>': 1000000 is not in 1..=256
+
+        For more information, try '--help'.
+        --- status 2
+    "#]],
+    );
+    check(
         &["conform", "--jobs", "2"],
         expect![[r#"
         --- standard error

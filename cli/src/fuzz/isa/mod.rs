@@ -24,13 +24,12 @@ use softbpf_conformance::plugin::Plugin;
 use softbpf_conformance::subject::Subject as _;
 use softbpf_conformance::{ENGINES, engine_named};
 
-use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice};
+use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice, jobs};
 use crate::error::CliError;
 use crate::output::{Output, Status};
 use crate::progress;
 
 use self::files::Files;
-use super::jobs;
 
 /// Time that a campaign takes when nobody says how long.
 const SECONDS: u32 = 60;
