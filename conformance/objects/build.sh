@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Rebuilds every fixture: NAME.bpf.o from NAME.bpf.c, the golden disassembly
-# NAME.bpf.objdump, and the expected results of the benchmarks.
+# Rebuilds every fixture: NAME.bpf.o from NAME.bpf.c, and the golden disassembly
+# NAME.bpf.objdump.
 #
-# Needs clang-19, llvm-strip-19, llvm-objdump-19, the headers of libbpf and of
-# the kernel's user API, and a native C compiler.  Another version of clang makes
-# other instructions: then the goldens and tags.txt change too.
+# Needs clang-19, llvm-strip-19, llvm-objdump-19, and the headers of libbpf and of
+# the kernel's user API.  Another version of clang makes other instructions: then
+# the goldens and tags.txt change too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 CLANG=${CLANG:-clang-19}
 STRIP=${STRIP:-llvm-strip-19}
 OBJDUMP=${OBJDUMP:-llvm-objdump-19}
-CC=${CC:-cc}
 
 # asm/types.h lives in a folder named after the build machine's architecture.
 arch_headers=/usr/include/$(uname -m)-linux-gnu
@@ -22,7 +21,6 @@ cpu_of() {
 	case $1 in
 	readlinkat) echo v1 ;;
 	cpuv4 | everyop) echo v4 ;;
-	bench_*) echo v2 ;;
 	*) echo v3 ;;
 	esac
 }
@@ -50,8 +48,3 @@ done
 for name in cpuv4 everyop; do
 	"$OBJDUMP" -d --mcpu=v4 "$name.bpf.o" >"$name.bpf.v4.objdump"
 done
-
-native=$(mktemp)
-trap 'rm -f "$native"' EXIT
-"$CC" -O2 -Wall -Wextra -x c bench_*.bpf.c bench_native.c -o "$native" -Wno-unknown-pragmas
-"$native" >bench_expected.txt
