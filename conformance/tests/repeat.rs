@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use softbpf::context::{Packet, PtRegs};
+use softbpf::context::{Bytes, Packet, PtRegs};
 use softbpf::machine::RunError;
 use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::memory::STACK_TOP;
 use softbpf::object::MAIN;
 use softbpf::{Object, TrapKind};
 use softbpf_conformance::programs::{program, program_with};
@@ -80,6 +81,50 @@ fn it_does_what_single_runs_do() -> TestResult {
     }
     assert!(values.windows(2).all(|pair| pair[0] == pair[1]));
     Ok(())
+}
+
+#[test]
+fn the_run_that_lacks_fuel_ends_it_whichever_it_is() -> TestResult {
+    // Each run is 200 instructions longer than the one before.
+    let text = "r0 = *(u64 *)(r1 + 0)\n r0 += 100\n *(u64 *)(r1 + 0) = r0\n r2 = r0
+        again: r2 -= 1\n if r2 != 0 goto again\n exit";
+    try_on_every_engine(&program(text), |vm| {
+        vm.fuel = 1000;
+        let repeated = vm.repeat(MAIN, [0; 8], 4)?;
+        assert_eq!((repeated.ret, repeated.runs, repeated.instructions), (Ok(400), 4, 205 + 405 + 605 + 805));
+        let repeated = vm.repeat(MAIN, [0; 8], 100)?;
+        assert_eq!(repeated.ret.expect_err("no fuel").kind, TrapKind::OutOfFuel { budget: 1000 });
+        assert_eq!((repeated.runs, repeated.instructions), (5, 205 + 405 + 605 + 805 + 1000));
+        vm.fuel = u64::MAX;
+        let repeated = vm.repeat(MAIN, [0; 8], 9)?;
+        assert_eq!((repeated.ret, repeated.runs, repeated.instructions), (Ok(900), 9, 9 * 5 + 200 * 45));
+        Ok(())
+    })
+}
+
+#[test]
+fn every_run_has_all_loops_of_may_goto() -> TestResult {
+    try_on_every_engine(&program("again: may_goto +1\n goto again\n exit"), |vm| {
+        let once = vm.run(MAIN, ())?.instructions;
+        assert_eq!(vm.repeat(MAIN, (), 2)?.instructions, 2 * once);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_that_does_nothing_is_counted_all_the_same() -> TestResult {
+    try_on_every_engine(&program("r0 = r1\n r0 += r2\n r2 = 7\n exit"), |vm| {
+        let repeated = vm.repeat(MAIN, Bytes(&[]), 1_000_000)?;
+        assert_eq!((repeated.ret, repeated.runs, repeated.instructions), (Ok(0), 1_000_000, 4_000_000));
+        vm.fuel = 4;
+        assert_eq!(vm.repeat(MAIN, Bytes(&[]), 1000)?.instructions, 4000);
+        vm.fuel = 3;
+        assert_eq!(vm.repeat(MAIN, Bytes(&[]), 1000)?.runs, 1);
+        vm.fuel = 0;
+        let repeated = vm.repeat(MAIN, Bytes(&[]), 1000)?;
+        assert_eq!((repeated.ret.is_err(), repeated.runs, repeated.instructions), (true, 1, 0));
+        Ok(())
+    })
 }
 
 fn records(end: &str) -> Object {
@@ -163,6 +208,7 @@ fn a_run_sees_what_a_mock_changed_in_the_one_before() -> TestResult {
     for (text, fuel) in [through_register, at_the_end] {
         try_on_every_engine(&program(text), |vm| {
             vm.fuel = fuel;
+            vm.keep_calls(0);
             vm.mock("ktime_get_ns", |call| {
                 call.world().cpu += 1;
                 0
@@ -177,6 +223,7 @@ fn a_run_sees_what_a_mock_changed_in_the_one_before() -> TestResult {
 #[test]
 fn every_call_sees_the_world_and_the_mocks_as_they_are() -> TestResult {
     try_on_every_engine(&program("call get_smp_processor_id\n exit"), |vm| {
+        vm.keep_calls(1);
         assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(0));
         vm.world.cpu = 2;
         assert_eq!(vm.repeat(MAIN, (), 3)?.ret, Ok(2));
@@ -219,6 +266,22 @@ fn every_run_has_an_empty_stack_and_all_tail_calls() -> TestResult {
         assert_eq!((repeated.ret, repeated.instructions), (once.ret, 50 * once.instructions));
         Ok(())
     })
+}
+
+#[test]
+fn the_stack_is_closed_behind_the_last_run() -> TestResult {
+    let reads = "r0 = *(u64 *)(r10 - 8)\n r2 = *(u64 *)(r1 + 0)\n r0 += r2\n exit";
+    let writes = "*(u64 *)(r10 - 8) = 3\n r0 = *(u64 *)(r10 - 8)\n exit";
+    let traps = "r0 = *(u64 *)(r10 - 8)\n r0 = *(u64 *)(r10 + 0)\n exit";
+    for (text, ret) in [(reads, Some(7)), (writes, Some(3)), (traps, None)] {
+        try_on_every_engine(&program(text), |vm| {
+            let repeated = vm.repeat(MAIN, 7_u64.to_le_bytes(), 5)?;
+            assert_eq!((repeated.ret.ok(), repeated.runs), (ret, if ret.is_some() { 5 } else { 1 }));
+            assert!(vm.memory.read(u64::from(STACK_TOP) - 8, 8).is_err());
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -98,6 +98,6 @@ pub trait Engine: fmt::Debug + Send {
     /// Between two of the runs nobody touches the machine but the program and its mocks, so that an engine may do once what
     /// need not be done for each.
     fn repeat(&mut self, machine: &mut Machine, entry: Entry, times: u64) -> Repeated {
-        machine.run_times(entry.program, times, |machine| self.run(machine, entry, None))
+        machine.run_times(entry.program, times, |machine, _| self.run(machine, entry, None).into())
     }
 }

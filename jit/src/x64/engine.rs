@@ -366,10 +366,10 @@ impl Engine for Jit {
         let Some(ready) = self.get_ready(machine, &entry, false) else {
             return self.interpreter.repeat(machine, entry, times);
         };
-        machine.run_times(entry.program, times, |machine| {
+        machine.run_times(entry.program, times, |machine, _| {
             // What the last run held has been closed.
             self.after_helper(machine);
-            self.execute(machine, &entry, ready)
+            self.execute(machine, &entry, ready).into()
         })
     }
 }

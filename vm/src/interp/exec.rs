@@ -7,7 +7,7 @@
 //! dispatch of its own, which a `match` in a loop does not get, nothing that they share leaves its machine register, and
 //! where the linker puts them matters little. The language does not promise the jump. So a function sees a window of
 //! [`WINDOW`] slots only, and a taken jump opens the next window until [`STRETCH`] instructions have been executed; then all
-//! return to [`exec`], which goes on. Where calls are calls, as without optimisation, so many is all that the stack holds.
+//! return to [`Core::exec`], which goes on. Where calls are calls, as without optimisation, so many is all that the stack holds.
 //!
 //! The ends of windows and stretches also make the count of instructions exact: it is a distance, looked at by taken jumps
 //! alone.
@@ -45,23 +45,6 @@ pub(super) type Next<'c> = Iter<'c, Slot>;
 pub(super) type Execute =
     for<'c> fn(regs: &mut Registers, core: &mut Core<'c>, slot: &'c Slot, next: Next<'c>, origin: usize) -> Leave;
 
-/// Runs until the driver is needed, or `end` instructions have been executed.
-#[inline(always)]
-pub(super) fn exec(code: &[Slot], regs: &mut Registers, state: &mut State, view: View<'_>, end: u64) -> Leave {
-    let mut core = Core { code, view, state, limit: 0 };
-    loop {
-        let Some(next) = core.open(end) else { return Leave::NoSlot };
-        if next.as_slice().is_empty() {
-            return Leave::Pause;
-        }
-        let origin = address(&next);
-        let leave = dispatch(regs, &mut core, next, origin);
-        if leave != Leave::Pause {
-            return leave;
-        }
-    }
-}
-
 #[inline(always)]
 fn address(next: &Next<'_>) -> usize {
     next.as_slice().as_ptr().addr()
@@ -76,7 +59,7 @@ pub(super) fn dispatch<'c>(regs: &mut Registers, core: &mut Core<'c>, mut next: 
     }
 }
 
-/// Back to [`exec`].
+/// Back to [`Core::exec`].
 #[cold]
 #[inline(never)]
 pub(super) fn leave<'c>(core: &mut Core<'c>, next: Next<'c>, origin: usize, leave: Leave) -> Leave {
@@ -85,7 +68,7 @@ pub(super) fn leave<'c>(core: &mut Core<'c>, next: Next<'c>, origin: usize, leav
     leave
 }
 
-/// Back to [`exec`] for good: nobody asks where.
+/// Back to [`Core::exec`] for good: nobody asks where.
 #[inline(always)]
 pub(super) fn done(core: &mut Core<'_>, next: &Next<'_>, origin: usize) -> Leave {
     count(core, next, origin);
@@ -99,6 +82,27 @@ fn count(core: &mut Core<'_>, next: &Next<'_>, origin: usize) {
 }
 
 impl<'c> Core<'c> {
+    #[inline(always)]
+    pub(super) fn new(code: &'c [Slot], view: View<'c>, state: &'c mut State) -> Core<'c> {
+        Core { code, view, state, limit: 0 }
+    }
+
+    /// Runs until the driver is needed, or `end` instructions have been executed.
+    #[inline(always)]
+    pub(super) fn exec(&mut self, regs: &mut Registers, end: u64) -> Leave {
+        loop {
+            let Some(next) = self.open(end) else { return Leave::NoSlot };
+            if next.as_slice().is_empty() {
+                return Leave::Pause;
+            }
+            let origin = address(&next);
+            let leave = dispatch(regs, self, next, origin);
+            if leave != Leave::Pause {
+                return leave;
+            }
+        }
+    }
+
     /// The window at `pc`, no longer than what is left until `end`.
     #[inline(always)]
     fn open(&mut self, end: u64) -> Option<Next<'c>> {

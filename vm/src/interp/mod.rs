@@ -126,10 +126,13 @@ impl Engine for Interpreter {
     fn repeat(&mut self, machine: &mut Machine, entry: Entry, times: u64) -> Repeated {
         self.check_machine(machine);
         if !self.prepare(machine, entry.program) {
-            return machine.run_times(entry.program, times, |machine| cannot_run(machine, entry.program));
+            return cannot_run(machine, entry.program).into();
         }
         self.work(&entry, None, |run, touches| {
-            machine.run_times(entry.program, times, |machine| run.whole(machine, &entry, touches))
+            machine.run_times(entry.program, times, |machine, left| match touches {
+                Touches::Nothing | Touches::Reads => run.several(machine, &entry, touches, left),
+                Touches::Writes => run.whole(machine, &entry, touches).into(),
+            })
         })
     }
 }

@@ -4,14 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::Interpreter;
-use super::exec;
+use super::exec::Core;
 use super::flat::Touches;
 use super::state::{Leave, MAY_GOTO_LOOPS, Registers, State};
 use crate::engine::{Caller, Entry, Finish, ProgramId, Step, StepHook};
 use crate::errno::Errno;
 use crate::helpers::Stop;
 use crate::insn::{Callee, Imm64, Insn, PacketOffset, Reg, Size};
-use crate::machine::Machine;
+use crate::machine::{Machine, Repeated};
 use crate::memory::STACK_TOP;
 use crate::outcome::{Trap, TrapKind};
 use crate::program::Program;
@@ -36,6 +36,15 @@ enum Next {
     Return(u64),
 }
 
+/// Registers and state before the first instruction of a run.
+#[inline(always)]
+fn begin(regs: &mut Registers, state: &mut State, entry: &Entry) {
+    regs[..11].fill(0);
+    [regs[1], regs[2]] = entry.args;
+    regs[10] = STACK_TOP.into();
+    state.begin(entry.program.0);
+}
+
 impl<'r, 'h> Run<'r, 'h> {
     /// A run that stands at `state`, all registers 0.
     #[inline(always)]
@@ -54,11 +63,8 @@ impl<'r, 'h> Run<'r, 'h> {
     /// Runs a program from its first instruction to its end.
     #[inline(always)]
     pub(super) fn whole(&mut self, machine: &mut Machine, entry: &Entry, touches: Touches) -> Finish {
-        self.regs[..11].fill(0);
-        [self.regs[1], self.regs[2]] = entry.args;
-        self.regs[10] = STACK_TOP.into();
+        begin(&mut self.regs, &mut self.state, entry);
         self.tail_calls = 0;
-        self.state.begin(entry.program.0);
         if touches != Touches::Nothing {
             machine.memory.view().push_frame(0);
         }
@@ -71,6 +77,32 @@ impl<'r, 'h> Run<'r, 'h> {
             Touches::Writes => machine.leave_frames(self.state.depth, self.state.deepest),
         }
         Finish { ret, instructions: self.state.used }
+    }
+
+    /// Runs a program that writes nothing: again and again for as long as the driver is not needed, but not more than `most`
+    /// times.
+    #[inline(always)]
+    pub(super) fn several(&mut self, machine: &mut Machine, entry: &Entry, touches: Touches, most: u64) -> Repeated {
+        let (mut runs, mut instructions) = (0, 0_u64);
+        let code = self.interpreter.flat(entry.program.0).map_or(&[][..], |flat| &flat.slots);
+        let mut core = Core::new(code, machine.memory.view(), &mut self.state);
+        if touches != Touches::Nothing {
+            core.view.push_frame(0);
+        }
+        let leave = loop {
+            begin(&mut self.regs, core.state, entry);
+            let leave = core.exec(&mut self.regs, entry.budget);
+            runs += 1;
+            if leave != Leave::Done || runs == most {
+                break leave;
+            }
+            instructions = instructions.saturating_add(core.state.used);
+        };
+        let ret = if leave == Leave::Done { Ok(self.regs[0]) } else { self.go_on(machine, leave) };
+        if touches != Touches::Nothing {
+            machine.memory.view().pop_frame(0);
+        }
+        Repeated { ret, runs, instructions: instructions.saturating_add(self.state.used) }
     }
 
     /// Runs until the function at the floor returns; its `r0`.
@@ -120,7 +152,7 @@ impl<'r, 'h> Run<'r, 'h> {
             end = self.state.used + 1;
         }
         let code = self.interpreter.flat(self.state.program).map_or(&[][..], |flat| &flat.slots);
-        exec::exec(code, &mut self.regs, &mut self.state, machine.memory.view(), end)
+        Core::new(code, machine.memory.view(), &mut self.state).exec(&mut self.regs, end)
     }
 
     #[cold]

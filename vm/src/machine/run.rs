@@ -19,6 +19,13 @@ pub struct Repeated {
     pub instructions: u64,
 }
 
+impl From<Finish> for Repeated {
+    /// One run.
+    fn from(Finish { ret, instructions }: Finish) -> Repeated {
+        Repeated { ret, runs: 1, instructions }
+    }
+}
+
 /// A machine whose engine is at work: the engine comes back when this is dropped, and a panic leaves the machine poisoned.
 struct Running<'m> {
     machine: &'m mut Machine,
@@ -104,21 +111,24 @@ impl Machine {
         Ok(repeated)
     }
 
-    /// [`Engine::repeat`], for an engine that runs the program once with `run`: what the machine owes each run is done here.
+    /// [`Engine::repeat`], for an engine that runs the program with `run`: what the machine owes each run is done here.
+    ///
+    /// `run` is given how many runs are left. It may do several at a time where a run leaves nothing with the machine that
+    /// would have to go before the next one: where it calls no helper.
     #[inline(always)]
     pub fn run_times(
         &mut self,
         program: ProgramId,
         times: u64,
-        mut run: impl FnMut(&mut Machine) -> Finish,
+        mut run: impl FnMut(&mut Machine, u64) -> Repeated,
     ) -> Repeated {
         let (mut runs, mut instructions) = (0, 0_u64);
         loop {
             self.forget_run();
-            let finish = run(self);
-            runs += 1;
-            instructions = instructions.saturating_add(finish.instructions);
-            let ret = self.finish(program, finish.ret);
+            let some = run(self, times.saturating_sub(runs).max(1));
+            runs += some.runs;
+            instructions = instructions.saturating_add(some.instructions);
+            let ret = self.finish(program, some.ret);
             if ret.is_err() || runs >= times {
                 return Repeated { ret, runs, instructions };
             }

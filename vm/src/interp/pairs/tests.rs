@@ -1,7 +1,7 @@
 //! Everything that is fused does what its operations do one by one: entered at each of them, and stopped behind each.
 
 use super::{Link, pair, triple};
-use crate::interp::exec::{PADDING, exec};
+use crate::interp::exec::{Core, PADDING};
 use crate::interp::flat::{Op, R, Slot};
 use crate::interp::fuse::fuse;
 use crate::interp::state::{Leave, Registers, State};
@@ -89,7 +89,7 @@ fn run(slots: &[Slot], memory: &mut Memory, object: u32, mut regs: Registers, fr
     memory.put(object, &content);
     let mut state = State::new(0, 100, Box::default());
     state.pc = from;
-    let leave = exec(slots, &mut regs, &mut state, memory.view(), most);
+    let leave = Core::new(slots, memory.view(), &mut state).exec(&mut regs, most);
     (leave, regs, state.pc, state.used, memory.get(object, OBJECT).to_vec())
 }
 
