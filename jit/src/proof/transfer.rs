@@ -220,6 +220,7 @@ fn key_in_frame(key: Value) -> Option<i32> {
     (-(STACK_FRAME as i32)..=-4).contains(&at).then_some(at)
 }
 
+#[inline(always)]
 fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
     match (op, dst, src) {
         (AluOp::Mov, _, _) if width == Width::W64 => src,
@@ -236,6 +237,7 @@ fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
     }
 }
 
+#[inline(never)]
 fn alu64(op: AluOp, dst: Value, src: Value) -> Value {
     let (largest, other) = (dst.largest(), src.largest());
     let bits = |value: u64| u64::MAX.checked_shr(value.leading_zeros()).unwrap_or(0);
@@ -273,6 +275,7 @@ fn alu64(op: AluOp, dst: Value, src: Value) -> Value {
 
 /// The operation on low halves, cleared above: the same as on whole registers that have nothing above, where nothing is
 /// carried out of the low half and no amount is cut at the other width.
+#[inline(never)]
 fn alu32(op: AluOp, dst: Value, src: Value) -> Value {
     const LARGEST: u64 = u32::MAX as u64;
     let cut = |value: Value| Value::UpTo(value.largest().min(LARGEST));

@@ -88,9 +88,10 @@ impl Place {
     }
 
     /// 24 bits each, which hold no other end than [`FAR`] or a smaller one; the smallest number of 24 bits stands for any offset.
+    #[inline(always)]
     pub(crate) fn offsets(self) -> Offsets {
-        let (min, max) = (((self.0 << 40) as i64 >> 40) as i32, ((self.0 << 16) as i64 >> 40) as i32);
-        if i64::from(min) < -FAR { Offsets::ANY } else { Offsets { min, max } }
+        let (min, max) = ((self.0 << 40) as i64 >> 40, (self.0 << 16) as i64 >> 40);
+        if min < -FAR { Offsets::ANY } else { Offsets { min: min as i32, max: max as i32 } }
     }
 
     /// So many bytes farther.
@@ -101,10 +102,13 @@ impl Place {
     /// At other offsets in the same region.
     fn with(self, offsets: Offsets) -> Place {
         const BITS: u64 = (1 << 24) - 1;
+        const ANYWHERE: u64 = 1 << 23;
         let Offsets { min, max } = offsets;
-        let far = i64::from(min) < -FAR || i64::from(max) > FAR;
-        let (min, max) = if far { (1 << 23, 0) } else { (min as u64 & BITS, max as u64 & BITS) };
-        Place(self.0 & !(BITS << 24 | BITS) | max << 24 | min)
+        let region = self.0 >> 48 << 48;
+        if i64::from(min) < -FAR || i64::from(max) > FAR {
+            return Place(region | ANYWHERE);
+        }
+        Place(region | (max as u64 & BITS) << 24 | min as u64 & BITS)
     }
 
     /// In the same region, wherever.

@@ -10,6 +10,7 @@ use super::registers::{Host, RAX, RCX, RDX, SCRATCH, host};
 use crate::fault::{Fault, Planted};
 
 /// The code of one arithmetic instruction.
+#[inline(always)]
 pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Width, dst: Reg, src: Operand) {
     let dst = host(dst);
     let planted = options.planted;

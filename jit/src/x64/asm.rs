@@ -32,7 +32,7 @@ pub(super) struct Assembler {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes {
     pub(super) word: u64,
-    /// Up to 8.
+    /// Up to 8; what the word has behind them is not kept.
     pub(super) len: usize,
 }
 

@@ -54,12 +54,12 @@ pub(super) mod opcode {
 /// `index` and `base`.
 #[inline(always)]
 fn prefixed(width: Width, reg: Host, index: Host, base: Host, behind: Bytes) -> Bytes {
-    const NONE: u8 = 0x40;
-    let wide = u8::from(width == Width::W64);
-    let rex = NONE | wide << 3 | reg >> 3 << 2 | index >> 3 << 1 | base >> 3;
+    const NONE: u64 = 0x40;
+    // Registers from 8 on have one bit here.
+    let high = |host: Host, bit: u32| u64::from(host & 8) << bit >> 3;
+    let rex = NONE | u64::from(width == Width::W64) << 3 | high(reg, 2) | high(index, 1) | high(base, 0);
     let without = usize::from(rex == NONE);
-    let word = (behind.word << 8 | u64::from(rex)) >> (8 * without);
-    Bytes { word, len: behind.len + 1 - without }
+    Bytes { word: (behind.word << 8 | rex) >> (8 * without), len: behind.len + 1 - without }
 }
 
 /// The byte that names two registers.
@@ -227,7 +227,7 @@ impl Address {
         };
         let both = index != NO_INDEX || low == STACK;
         let first = mode | (reg & 7) << 3 | if both { STACK } else { low };
-        let second = shift << 6 | (index & 7) << 3 | low;
+        let second = if both { shift << 6 | (index & 7) << 3 | low } else { 0 };
         (Bytes { word: u64::from(first) | u64::from(second) << 8, len: 1 + usize::from(both) }, size)
     }
 }
@@ -258,8 +258,15 @@ pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address
     if half {
         asm.put(Bytes { word: 0x66, len: 1 });
     }
-    asm.put(prefixed(width, reg, address.index, address.base, instruction));
-    asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
+    let Bytes { word, len } = prefixed(width, reg, address.index, address.base, instruction);
+    if displacement_len < 4 {
+        // It is no longer than a byte.
+        let displacement = u64::from(address.displacement as u8) << (8 * len);
+        asm.put(Bytes { word: word | displacement, len: len + displacement_len });
+    } else {
+        asm.put(Bytes { word, len });
+        asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
+    }
     if behind.len > 0 {
         asm.put(behind);
     }
@@ -272,4 +279,77 @@ pub(super) const NOTHING: Bytes = Bytes { word: 0, len: 0 };
 #[inline(always)]
 pub(super) fn lea(asm: &mut Assembler, width: Width, dst: Host, address: Address) {
     memory(asm, Operation::new(width, 0x8d), dst, address, NOTHING);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an emitter writes, as text.
+    fn hex(emit: impl FnOnce(&mut Assembler)) -> String {
+        let mut asm = Assembler::with_capacity(0);
+        emit(&mut asm);
+        asm.take().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn load(width: Width, dst: Host, address: Address) -> String {
+        hex(|asm| memory(asm, Operation::new(width, opcode::LOAD), dst, address, NOTHING))
+    }
+
+    // Bytes as `llvm-mc` has them.
+
+    #[test]
+    fn operations_on_registers_have_no_more_bytes_than_they_need() {
+        assert_eq!(hex(|asm| mov(asm, Width::W32, 7, 6)), "89f7");
+        assert_eq!(hex(|asm| mov(asm, Width::W64, 7, 6)), "4889f7");
+        assert_eq!(hex(|asm| mov(asm, Width::W32, 15, 6)), "4189f7");
+        assert_eq!(hex(|asm| mov(asm, Width::W64, 6, 8)), "4c89c6");
+        assert_eq!(hex(|asm| arithmetic(asm, Width::W64, group::XOR, 13, 14)), "4d31f5");
+        assert_eq!(hex(|asm| neg(asm, Width::W64, 5)), "48f7dd");
+        assert_eq!(hex(|asm| not(asm, Width::W32, 8)), "41f7d0");
+        assert_eq!(hex(|asm| multiply(asm, Width::W64, 1, 9)), "490fafc9");
+        assert_eq!(hex(|asm| sign_extend(asm, 0, 13)), "4963c5");
+    }
+
+    #[test]
+    fn immediates_are_as_short_as_they_can_be() {
+        assert_eq!(hex(|asm| immediate(asm, Width::W64, group::ADD, 7, 127)), "4883c77f");
+        assert_eq!(hex(|asm| immediate(asm, Width::W64, group::ADD, 7, 128)), "4881c780000000");
+        assert_eq!(hex(|asm| immediate(asm, Width::W32, group::CMP, 9, -128)), "4183f980");
+        assert_eq!(hex(|asm| test_immediate(asm, Width::W32, 3, 1)), "f7c301000000");
+        assert_eq!(hex(|asm| shift(asm, Width::W64, group::SHR, 13, 32)), "49c1ed20");
+        assert_eq!(hex(|asm| load_low(asm, 11, 7)), "41bb07000000");
+        assert_eq!(hex(|asm| load_signed(asm, 6, -2)), "48c7c6feffffff");
+        assert_eq!(hex(|asm| multiply_immediate(asm, Width::W64, 13, 1, 29)), "4c6be91d");
+        assert_eq!(hex(|asm| multiply_immediate(asm, Width::W32, 1, 13, 290)), "4169cd22010000");
+    }
+
+    #[test]
+    fn addresses_are_as_short_as_they_can_be() {
+        assert_eq!(hex(|asm| lea(asm, Width::W64, 6, Address::at(5, -4))), "488d75fc");
+        assert_eq!(hex(|asm| lea(asm, Width::W64, 6, Address::at(5, 0))), "488d7500");
+        assert_eq!(hex(|asm| lea(asm, Width::W32, 11, Address::at(7, 4))), "448d5f04");
+        assert_eq!(hex(|asm| lea(asm, Width::W64, 11, Address::at(13, 300))), "4d8d9d2c010000");
+        assert_eq!(hex(|asm| lea(asm, Width::W64, 0, Address::scaled(7, 3))), "488d04fd00000000");
+        assert_eq!(hex(|asm| lea(asm, Width::W64, 0, Address::indexed(13, 7, 2, 0))), "498d44bd00");
+        assert_eq!(load(Width::W64, 6, Address::at(12, -128)), "498b742480");
+        assert_eq!(load(Width::W64, 6, Address::at(12, 1000)), "498bb424e8030000");
+        assert_eq!(load(Width::W32, 6, Address::at(10, 0)), "418b32");
+        assert_eq!(load(Width::W32, 6, Address::indexed(10, 11, 0, 0)), "438b341a");
+        assert_eq!(load(Width::W64, 3, Address::indexed(10, 5, 0, -8)), "498b5c2af8");
+        assert_eq!(load(Width::W64, 3, Address::indexed(10, 15, 0, 4096)), "4b8b9c3a00100000");
+    }
+
+    #[test]
+    fn what_is_stored_stands_behind_the_address() {
+        let at = Address::indexed(10, 5, 0, -512);
+        let half = Operation { half: true, ..Operation::new(Width::W32, opcode::STORE_IMMEDIATE) };
+        let imm = Bytes { word: 0x1234, len: 2 };
+        assert_eq!(hex(|asm| memory(asm, half, 0, at, imm)), "6641c7842a00feffff3412");
+        let word = Operation::new(Width::W64, opcode::STORE_IMMEDIATE);
+        let imm = Bytes { word: 5, len: 4 };
+        assert_eq!(hex(|asm| memory(asm, word, 0, Address::indexed(10, 11, 0, 0), imm)), "4bc7041a05000000");
+        let byte = Operation::new(Width::W32, opcode::STORE_BYTE);
+        assert_eq!(hex(|asm| memory(asm, byte, 6, Address::indexed(10, 7, 0, 1), NOTHING)), "4188743a01");
+    }
 }

@@ -71,26 +71,28 @@ impl Compiler<'_> {
         // At a constant offset from `r10` it is in the frame for all to see, whatever has been proved.
         if base == Reg::R10 && in_frame(off, size) {
             self.plans[index as usize] = Plan::Proved(Place::in_frame(off.into()));
-            self.needs_frame = true;
-            return access(self, in_arena(host(Reg::R10), off.into()));
         }
-        let plan = self.plans[index as usize];
-        if let Plan::Proved(place) = plan {
+        let mut missed = None;
+        let address = if let Plan::Proved(place) = self.plans[index as usize] {
             self.needs_frame |= place.region() == Region::Stack;
-            let address = self.proved(place, base, off);
-            return access(self, address);
-        }
-        self.needs_frame = true;
-        let (missed, window) = self.check(plan, need, size, base, off);
+            self.proved(place, base, off)
+        } else {
+            self.needs_frame = true;
+            let likely = if let Plan::Likely(place) = self.plans[index as usize] { Some(place.region()) } else { None };
+            missed = Some(self.check(likely, need, size, base, off));
+            in_arena(host(base), off.into())
+        };
         let here = self.offset();
-        access(self, in_arena(host(base), off.into()));
-        let end = self.offset();
-        let miss = Miss { index, base, off, size, need, window, access: here, end };
-        self.stub_of(missed, Stub::Miss(miss));
+        access(self, address);
+        if let Some((missed, window)) = missed {
+            let miss = Miss { index, base, off, size, need, window, access: here, end: self.offset() };
+            self.stub_of(missed, Stub::Miss(miss));
+        }
     }
 
     /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
     /// the arena whatever the proof is worth.
+    #[inline(always)]
     fn proved(&mut self, place: Place, base: Reg, off: i16) -> Address {
         match (place.region(), place.offsets().single()) {
             (Region::Stack, Some(offset)) => in_arena(host(Reg::R10), offset),
@@ -120,9 +122,8 @@ impl Compiler<'_> {
     }
 
     /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
-    fn check(&mut self, plan: Plan, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
-        let region = if let Plan::Likely(place) = plan { Some(place.region()) } else { None };
-        let missed = match region {
+    fn check(&mut self, likely: Option<Region>, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
+        let missed = match likely {
             Some(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
                 let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
