@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use softbpf::helpers::{Call, Stop};
 use softbpf::machine::RunError;
 use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
 use softbpf::object::MAIN;
 use softbpf::{Machine, Object, Outcome, TrapKind};
 use softbpf_conformance::programs::{program, program_with};
@@ -297,7 +298,8 @@ fn a_mock_may_go_on_after_a_panic() -> TestResult {
                 r6 = *(u64 *)(r10 - 8)\n r0 += r6\n exit
                 f: r6 = 5\n *(u64 *)(r10 - 8) = r6\n call g\n exit
                 g: r6 = 9\n *(u64 *)(r10 - 8) = r6\n call ktime_get_ns\n exit";
-    for fuel in [40, 10_000] {
+    // Little fuel, so that the interpreter takes over in the program, in `f` or in `g`.
+    for fuel in [40, 261, 264, 10_000] {
         try_on_every_engine(&program(text), |vm| {
             vm.fuel = fuel;
             vm.mock(HELPER, |call: &mut Call<'_>| {
@@ -308,6 +310,10 @@ fn a_mock_may_go_on_after_a_panic() -> TestResult {
             for _ in 0..2 {
                 let outcome = vm.run(MAIN, ())?;
                 assert_eq!((outcome.ret, outcome.instructions), (Ok(2), 5 + 3 + 3 + 4));
+                // Both functions' frames are closed.
+                for frame in 1..3 {
+                    assert!(vm.memory.read(u64::from(STACK_TOP - frame * FRAME_STRIDE - 8), 8).is_err());
+                }
             }
             // Nothing is left of it in a run that traps.
             vm.mock(HELPER, |call: &mut Call<'_>| -> Result<u64, Stop> { Err(call.stop("enough")) })?;

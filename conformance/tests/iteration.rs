@@ -1,7 +1,10 @@
 //! `bpf_loop` and `bpf_for_each_map_elem`: how often they call, with what, and what they return.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use softbpf::asm::{Imm64, Insn};
 use softbpf::context::Packet;
+use softbpf::helpers::Call;
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::memory::FaultKind;
 use softbpf::object::MAIN;
@@ -333,4 +336,27 @@ fn linked_callbacks_are_functions_of_the_program() -> TestResult {
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_walk_that_a_panic_ends_is_over() -> TestResult {
+    // Both walks tell where their keys stand: in the same place, since neither is inside the other.
+    let text =
+        "r6 = r1\n *(u64 *)(r10 - 8) = r6\n r1 = f ll\n r2 = r6\n call find_vma\n r1 = m ll\n r2 = g ll\n r3 = r6
+                r4 = 0\n call for_each_map_elem\n r0 = *(u64 *)(r6 + 0)\n r1 = *(u64 *)(r6 + 8)\n r0 -= r1\n exit
+                f: r3 = r1\n r1 = m ll\n r2 = h ll\n r4 = 0\n call for_each_map_elem\n exit
+                g: *(u64 *)(r4 + 0) = r2\n r0 = 0\n exit
+                h: *(u64 *)(r4 + 8) = r2\n call ktime_get_ns\n exit";
+    try_on_every_engine(&program_with(text, vec![MapSpec::new("m", MapType::Array, 4, 8, 2)]), |vm| {
+        vm.mock("find_vma", |call: &mut Call<'_>| {
+            let (function, context) = (call.arg(0), call.arg(1));
+            let called = catch_unwind(AssertUnwindSafe(|| call.call_back(function, [context, 0, 0, 0, 0])));
+            u64::from(called.is_err())
+        })?;
+        vm.mock("ktime_get_ns", |_: &mut Call<'_>| -> u64 { panic!("caught") })?;
+        let outcome = vm.run(MAIN, [0; 16])?;
+        assert_ne!(outcome.context[8..], [0; 8]);
+        assert_eq!(outcome.ret, Ok(0));
+        Ok(())
+    })
 }

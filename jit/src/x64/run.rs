@@ -5,7 +5,7 @@
 //! end of the budget and every trap are the interpreter's.
 //!
 //! No panic unwinds through compiled code, which has no tables for it: it is caught here, and goes on behind
-//! [`super::glue::Glue::enter`].
+//! [`super::glue::Glue::begin`] or [`super::glue::Glue::enter`].
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -118,7 +118,7 @@ impl<'e> Environment<'e> {
     }
 
     fn machine(&mut self) -> &'e mut Machine {
-        // SAFETY: the machine is borrowed for the run by `Engine::run`, and nobody but the functions here uses it meanwhile.
+        // SAFETY: the machine is borrowed for the run by `Engine::run` or `Engine::repeat`, and nobody but the functions here uses it meanwhile.
         unsafe { &mut *self.run().machine }
     }
 
@@ -208,18 +208,15 @@ impl<'e> Environment<'e> {
             tail_calls: self.run().tail_calls,
         };
         let (jit, machine) = (self.jit(), self.machine());
-        // Nothing unwinds through code: a mock's panic waits until code has been left.
-        let resumed = match catch_unwind(AssertUnwindSafe(|| jit.interpreter.resume(machine, suspended))) {
-            Ok(resumed) => resumed,
-            Err(panic) => {
-                self.run().special = Some(Special::Panic(panic));
-                return;
-            }
-        };
+        let resumed = jit.interpreter.resume(machine, suspended);
         self.cells().fuel = self.run().fuel - i64::try_from(resumed.used).unwrap_or(self.run().fuel);
         self.run().tail_calls = resumed.tail_calls;
         self.run().deepest = self.run().deepest.max(resumed.deepest);
-        self.run().finished = Some(resumed.ret);
+        match resumed.ret {
+            Ok(ret) => self.run().finished = Some(ret),
+            // Nothing unwinds through code: a mock's panic waits until code has been left.
+            Err(panic) => self.run().special = Some(Special::Panic(panic)),
+        }
     }
 
     fn trap(&mut self, kind: TrapKind, program: ProgramId, index: usize, stack: u64) {

@@ -3,6 +3,8 @@
 //! How a function is called is the engine's business ([`crate::engine::Caller`]). Sources: `kernel/bpf/bpf_iter.c`,
 //! `bpf_for_each_array_elem`, `bpf_for_each_hash_elem`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use super::{Call, Stop};
 use crate::errno::Errno;
 use crate::map_spec::MapType;
@@ -46,9 +48,10 @@ pub(super) fn for_each_map_elem(call: &mut Call<'_>) -> Ret {
         return Err(Errno::EINVAL.into());
     }
     let key = call.machine.begin_walk(map).ok_or(Errno::ENOMEM)?;
-    let visited = walk(call, map, key, function);
+    let visited = catch_unwind(AssertUnwindSafe(|| walk(call, map, key, function)));
     call.machine.end_walk(map);
-    visited
+    // A mock that called this function may catch what another one has thrown, and go on.
+    visited.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Types with a `map_for_each_callback`.

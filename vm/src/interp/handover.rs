@@ -3,6 +3,8 @@
 //! What is handed over is what the interpreter knows of a run; guest memory, with the stack frames that are open, is the
 //! machine's already. It does not know why the other engine stopped.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::Interpreter;
 use super::run::Run;
 use super::state::{Frame, State};
@@ -51,10 +53,11 @@ pub struct CallerFrame {
 }
 
 /// How a run that was handed over ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Resumed {
-    /// `r0` of the function at the floor, or the trap.
-    pub ret: Result<u64, Box<Trap>>,
+    /// `r0` of the function at the floor, or the trap; or else the panic of a mock, for the engine to let it go on
+    /// ([`std::panic::resume_unwind`]) where nothing is in its way.
+    pub ret: std::thread::Result<Result<u64, Box<Trap>>>,
     /// Instructions executed since the run began.
     pub used: u64,
     /// Tail calls taken since the run began.
@@ -64,8 +67,8 @@ pub struct Resumed {
 }
 
 impl Interpreter {
-    /// Goes on with a run, until the function at its floor returns, a trap, or the end of the budget: the result is that
-    /// of an interpreter which ran it from the start.
+    /// Goes on with a run, until the function at its floor returns, a trap, the end of the budget, or the panic of a mock: the result
+    /// is that of an interpreter which ran it from the start.
     ///
     /// Frames that are open stay as they are. Afterwards those above the floor are closed; the one at the floor is the
     /// business of who opened it, and the end of the run ([`Machine::leave_frames`]) that of the engine that began it.
@@ -76,7 +79,7 @@ impl Interpreter {
         if !self.prepare(machine, program) {
             let callers = suspended.callers.iter().map(|caller| (caller.program, caller.ret.saturating_sub(1)));
             let trap = machine.trap(machine.bad_program(program), program, index, suspended.registers, callers);
-            return Resumed { ret: Err(trap), used, tail_calls, deepest: depth };
+            return Resumed { ret: Ok(Err(trap)), used, tail_calls, deepest: depth };
         }
         for caller in &suspended.callers {
             // They ran before, so that they can be run.
@@ -85,7 +88,7 @@ impl Interpreter {
         let mut run = Run::new(self, State::of(&suspended), None);
         run.regs[..11].copy_from_slice(&suspended.registers);
         run.tail_calls = tail_calls;
-        let ret = run.run(machine);
+        let ret = catch_unwind(AssertUnwindSafe(|| run.run(machine)));
         run.unwind(machine, floor);
         Resumed { ret, used: run.state.used, tail_calls: run.tail_calls, deepest: run.state.deepest }
     }

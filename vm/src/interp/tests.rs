@@ -55,7 +55,7 @@ impl Run<'_, '_> {
         self.state.deepest = self.state.deepest.max(resumed.deepest);
         self.state.depth = self.state.floor;
         self.tail_calls = resumed.tail_calls;
-        resumed.ret
+        resumed.ret.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
