@@ -1,4 +1,6 @@
 //! Mappings that nobody needs now but somebody soon will: to ask the host for memory takes longer than short programs do.
+//!
+//! Nobody waits here: who finds another thread at work, or a lock that a fork has left behind, does without.
 
 use std::sync::Mutex;
 
@@ -18,12 +20,12 @@ impl Spares {
 
     /// One of them.
     pub(super) fn take(&self) -> Option<MmapMut> {
-        self.0.lock().ok()?.pop()
+        self.0.try_lock().ok()?.pop()
     }
 
     /// Keeps one, as it is.
     pub(super) fn give(&self, mapping: MmapMut) {
-        if let Ok(mut spares) = self.0.lock()
+        if let Ok(mut spares) = self.0.try_lock()
             && spares.len() < MOST
         {
             spares.push(mapping);

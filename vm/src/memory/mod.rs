@@ -201,15 +201,19 @@ impl Elements {
 impl Memory {
     /// An empty arena of 4 GiB of address space (less where the host refuses that).
     ///
-    /// It may be that of a memory that was dropped: the process keeps eight at most, of which little was touched, cleared, since
+    /// It may be that of a memory that was dropped: the process keeps four at most (20 GiB of addresses), of which little was touched, cleared, since
     /// the host takes longer to make one than a short program to run. No thread waits for another here, and no child of
     /// `fork` for a lock that it inherited.
     ///
     /// # Errors
     /// [`MemoryError::NoArena`] when the host grants not even 64 MiB.
     pub fn new() -> Result<Memory, MemoryError> {
-        let new = || ARENA_SIZES.into_iter().find_map(|size| Memory::with_size(size).ok());
-        spare::take().or_else(new).ok_or(MemoryError::NoArena { bytes: ARENA_SIZES[ARENA_SIZES.len() - 1] })
+        let new = |size| Memory::with_size(size).ok();
+        let [largest, smaller @ ..] = ARENA_SIZES;
+        // Memories that are kept may be why the host refuses.
+        let found = spare::take().or_else(|| new(largest)).or_else(spare::take);
+        let found = found.or_else(|| smaller.into_iter().find_map(new));
+        found.ok_or(MemoryError::NoArena { bytes: ARENA_SIZES[ARENA_SIZES.len() - 1] })
     }
 
     fn with_size(size: u64) -> std::io::Result<Memory> {
@@ -512,6 +516,7 @@ impl Memory {
     /// Closes `size` bytes at `addr`.
     pub fn revoke(&mut self, addr: u32, size: u32) {
         self.generation += 1;
+        self.footprint.add(addr, size);
         self.close(addr, size);
     }
 

@@ -9,7 +9,7 @@ use super::Memory;
 use super::mapping::Mapping;
 
 /// Memories that are kept at most. Under a fuzzer what is dropped is unmapped, so that it sees who still reaches for it.
-const MOST: usize = if cfg!(fuzzing) { 0 } else { 8 };
+const MOST: usize = if cfg!(fuzzing) { 0 } else { 4 };
 
 static SPARES: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
 
