@@ -128,7 +128,7 @@ impl Length {
 }
 
 /// Lowers fields that may be the length of something, and cuts so many bytes: off the end, behind the field, or off the end of
-/// what it is the length of if that comes right behind it. It tries [`MAX_LENGTHS`] times at most: there is a field for every
+/// what it is the length of if that comes right behind it. It lowers [`MAX_LENGTHS`] times at most: there is a field for every
 /// byte that is not 0.
 pub(crate) fn shorten_with_lengths(of: &mut impl Bytes) {
     let (mut at, mut left) = (0, MAX_LENGTHS);
@@ -152,8 +152,12 @@ fn cuts(bytes: &[u8], at: usize, length: Length, by: usize) -> [Option<Vec<u8>>;
     let (cut, behind) = (by * length.unit(), at + length.size());
     let said = length.get(bytes, at).filter(|&said| said >= by).map(|said| said * length.unit());
     let places = [bytes.len().checked_sub(cut), said.map(|said| behind + said - cut), Some(behind)];
-    places.map(|start| {
-        let (start, mut left) = (start.filter(|&start| said.is_some() && start >= behind)?, bytes.to_vec());
+    std::array::from_fn(|place| {
+        let start = places[place].filter(|&start| said.is_some() && start >= behind)?;
+        if places[..place].contains(&Some(start)) {
+            return None;
+        }
+        let mut left = bytes.to_vec();
         length.lower(&mut left, at, by);
         left.get(start..start + cut)?;
         left.drain(start..start + cut);
