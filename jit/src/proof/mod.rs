@@ -1,9 +1,9 @@
 //! What can be proved of a program's accesses of memory before it runs.
 //!
-//! One pass over the blocks, in an order where each comes behind those that lead to it, with what is known at each place: constant offsets into the stack,
-//! the context, global data, values of maps behind a test for null, packets behind a test of their length. Where a
-//! loop begins, what the loop writes is doubted; the jumps back must then keep what was claimed, or a second pass
-//! doubts everything there. No loop is walked twice.
+//! One pass over the blocks, in an order where each comes behind those that lead to it, with what is known at each place:
+//! constant offsets into the stack, the context, global data, values of maps behind a test for null, packets behind a test
+//! of their length. Where a loop begins, what the loop writes is doubted; the jumps back must then keep what was claimed, or
+//! a second pass doubts everything there. No loop is walked twice.
 //!
 //! Some claims hold only under assumptions about the run ([`Assumptions`]): they are looked at before it begins.
 //!
@@ -259,7 +259,7 @@ struct Pass<'p> {
 impl Pass<'_> {
     fn run(&mut self) {
         let insns = self.code.insns();
-        while let Some(number) = self.order.number(self.turn, self.blocks.len()) {
+        while let Some(number) = self.order.number(self.turn) {
             let block = self.blocks[number as usize];
             let (start, end) = (block.start as usize, block.end as usize);
             if let Some(mut state) = self.arrive(number, block) {
@@ -367,7 +367,7 @@ impl Pass<'_> {
         } else if let Ok(at) = self.heads.binary_search_by_key(&turn, |&(turn, _)| turn) {
             self.sound &= self.heads[at].1.covers(&state);
         }
-        // A head that is not in the list claims nothing: it can be called.
+        // A head that is not in the list claims nothing: it can be called, or there were too many before it.
         self.spare.push(state);
     }
 

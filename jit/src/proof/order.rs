@@ -16,10 +16,19 @@ pub(super) struct Turn {
 
 /// The order of a program's blocks.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) enum Order {
+    /// That of the program, of so many blocks: without a jump back every way leads from lower numbers to higher ones.
+    Numbers(u32),
+    /// What a walk came to.
+    Walked(Walked),
+}
+
+/// An order in which loops come before what follows them.
+#[derive(Debug)]
+pub(super) struct Walked {
     /// By number of the block.
     turns: Vec<Turn>,
-    /// By turn: numbers of blocks. Empty where every block has its number as its turn.
+    /// By turn: numbers of blocks.
     numbers: Vec<u32>,
 }
 
@@ -27,16 +36,35 @@ const NEVER: Turn = Turn { turn: u32::MAX, head: false };
 
 impl Order {
     pub(super) fn of(code: &Code, blocks: &[Block]) -> Order {
-        let mut order = Order { turns: Vec::new(), numbers: Vec::new() };
-        // Without a jump back every way leads from lower numbers to higher ones.
         if blocks.iter().any(|block| block.loop_head) {
-            order.turns = vec![NEVER; blocks.len()];
-            order.visit(code, blocks);
+            let mut walked = Walked { turns: vec![NEVER; blocks.len()], numbers: Vec::new() };
+            walked.visit(code, blocks);
+            Order::Walked(walked)
+        } else {
+            Order::Numbers(blocks.len() as u32)
         }
-        order
     }
 
-    /// Walks from where control can come in, depth first, and gives the blocks their turns in reverse order of leaving them.
+    /// The turn of the block with this number.
+    pub(super) fn turn(&self, number: u32) -> Turn {
+        match self {
+            Order::Numbers(_) => Turn { turn: number, head: false },
+            Order::Walked(walked) => walked.turns.get(number as usize).copied().unwrap_or(NEVER),
+        }
+    }
+
+    /// The number of the block that has this turn.
+    pub(super) fn number(&self, turn: u32) -> Option<u32> {
+        match self {
+            Order::Numbers(blocks) => Some(turn).filter(|turn| turn < blocks),
+            Order::Walked(walked) => walked.numbers.get(turn as usize).copied(),
+        }
+    }
+}
+
+impl Walked {
+    /// Walks from where control can come in, depth first, and gives the blocks their turns in reverse order of leaving
+    /// them.
     fn visit(&mut self, code: &Code, blocks: &[Block]) {
         #[derive(Clone, Copy, PartialEq)]
         enum Walk {
@@ -75,20 +103,6 @@ impl Order {
         self.numbers.reverse();
         for (turn, &number) in (0..).zip(&self.numbers) {
             self.turns[number as usize].turn = turn;
-        }
-    }
-
-    /// The turn of the block with this number.
-    pub(super) fn turn(&self, number: u32) -> Turn {
-        self.turns.get(number as usize).copied().unwrap_or(Turn { turn: number, head: false })
-    }
-
-    /// The number of the block that has this turn, of so many blocks.
-    pub(super) fn number(&self, turn: u32, blocks: usize) -> Option<u32> {
-        if self.turns.is_empty() {
-            Some(turn).filter(|&number| (number as usize) < blocks)
-        } else {
-            self.numbers.get(turn as usize).copied()
         }
     }
 }

@@ -24,9 +24,10 @@ impl Clone for State {
 
     /// A state is often copied over one that is not needed any more, with its list.
     fn clone_from(&mut self, other: &State) {
-        self.registers = other.registers;
-        self.spilled.clone_from(&other.spilled);
-        self.packet = other.packet;
+        let State { registers, spilled, packet } = other;
+        self.registers = *registers;
+        self.spilled.clone_from(spilled);
+        self.packet = *packet;
     }
 }
 

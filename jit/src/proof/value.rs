@@ -49,7 +49,7 @@ impl Offsets {
     }
 }
 
-/// What is farther away than this is not worth knowing.
+/// What is farther away than this is not known: of values larger than 8 MiB, accesses beyond are checked as the program runs.
 const FAR: i64 = (1 << 23) - 1;
 
 /// A region and offsets in it, in one word: values stay in registers that way, which is what makes the analysis fast.
@@ -57,7 +57,7 @@ const FAR: i64 = (1 << 23) - 1;
 pub(crate) struct Place(u64);
 
 impl Place {
-    /// `None` for a map that there is no number for.
+    /// `None` for a map from number 8192 on, of which nothing is known.
     pub(super) fn new(region: Region, offsets: Offsets) -> Option<Place> {
         let (kind, map) = match region {
             Region::Stack => (0, 0),
@@ -87,7 +87,7 @@ impl Place {
         }
     }
 
-    /// 24 bits each, which hold no other end than [`FAR`] or a smaller one; the smallest number of 24 bits stands for any offset.
+    /// 24 bits each. No end is farther than [`FAR`]; the smallest number of 24 bits, in the first, stands for any offset.
     #[inline(always)]
     pub(crate) fn offsets(self) -> Offsets {
         let (min, max) = ((self.0 << 40) as i64 >> 40, (self.0 << 16) as i64 >> 40);

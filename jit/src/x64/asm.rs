@@ -5,7 +5,7 @@ use dynasmrt::{AssemblyOffset, DynasmApi, VecAssembler};
 
 use softbpf::insn::Width;
 
-use super::encode::{self, Address, NOTHING, Operation};
+use super::encode::{self, Address, NOTHING, Operation, group, opcode};
 use super::registers::CELLS;
 
 /// An assembler with labels, for the routines that all code shares.
@@ -156,9 +156,8 @@ impl Assembler {
 
     /// A call of the routine whose address is in the cell at this displacement.
     pub(super) fn call_cell(&mut self, displacement: i32) {
-        const CALL: u8 = 2;
-        let operation = Operation::new(Width::W32, 0xff);
-        encode::memory(self, operation, CALL, Address::at(CELLS, displacement), NOTHING);
+        let operation = Operation::new(Width::W32, opcode::INDIRECT);
+        encode::memory(self, operation, group::CALL, Address::at(CELLS, displacement), NOTHING);
     }
 
     /// Has a jump come here.

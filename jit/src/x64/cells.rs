@@ -177,6 +177,7 @@ static SPARE: Spares = Spares::new();
 pub(super) struct CellMemory {
     /// There until it is dropped.
     mapping: Option<MmapMut>,
+    /// Where it begins. While there is an engine, nothing else leads into the mapping.
     cells: *mut Cells,
     /// Windows handed out, and the most that there were at a time.
     used: usize,
@@ -199,10 +200,6 @@ impl CellMemory {
         self.cells
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
-        self.mapping.as_deref_mut().unwrap_or(&mut [])
-    }
-
     /// A new window, by its number; `None` when there is no room.
     pub(super) fn new_window(&mut self) -> Option<u32> {
         let end = WINDOWS + (self.used + 1) * size_of::<Window>();
@@ -222,15 +219,19 @@ impl CellMemory {
 
     /// Empties all windows.
     pub(super) fn clear_windows(&mut self) {
-        let end = WINDOWS + self.used * size_of::<Window>();
-        self.bytes()[WINDOWS..end].fill(0);
+        // SAFETY: those handed out lie in the mapping, and code does not run now.
+        unsafe { self.windows().write_bytes(0, self.used) };
     }
 
     /// Sets a window that was handed out.
     pub(super) fn set_window(&mut self, number: u32, window: Window) {
-        let start = WINDOWS + number as usize * size_of::<Window>();
-        self.bytes()[start..start + 8].copy_from_slice(&window.start.to_le_bytes());
-        self.bytes()[start + 8..start + 16].copy_from_slice(&window.len.to_le_bytes());
+        assert!((number as usize) < self.used, "no window {number}");
+        // SAFETY: it was handed out and lies in the mapping, and code does not run now.
+        unsafe { self.windows().add(number as usize).write(window) };
+    }
+
+    fn windows(&mut self) -> *mut Window {
+        self.cells.cast::<u8>().wrapping_add(WINDOWS).cast()
     }
 }
 

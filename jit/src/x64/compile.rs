@@ -188,18 +188,19 @@ impl Compiler<'_> {
     fn block(&mut self, number: usize) {
         let block = self.blocks[number];
         (self.block, self.number) = (block, number as u32);
-        if block.loop_head {
-            self.align(LOOP_ALIGN);
+        let mut index = self.starts.len();
+        // It is behind the start only where a planted fault has made one of instructions of two blocks.
+        if index == block.start as usize {
+            if block.loop_head {
+                self.align(LOOP_ALIGN);
+            }
+            self.starts.push(self.offset());
+            self.leader();
         }
-        // Longer only where an instruction of this block has been made one with some before it, which is a fault.
-        self.starts.truncate(block.start as usize);
-        self.starts.push(self.offset());
-        self.leader();
         let insns = self.insns;
         // Until where several instructions may become one.
         let over_leader = self.options.planted.is(Fault::IdiomOverLeader);
         let end = if over_leader { insns.len() } else { block.end as usize };
-        let mut index = block.start as usize;
         while index < block.end as usize {
             if index > block.start as usize {
                 self.starts.push(self.offset());

@@ -20,6 +20,12 @@ pub(super) mod group {
     pub(in super::super) const SHL: u8 = 4;
     pub(in super::super) const SHR: u8 = 5;
     pub(in super::super) const SAR: u8 = 7;
+    // Of [`super::opcode::UNARY`].
+    pub(in super::super) const TEST: u8 = 0;
+    pub(in super::super) const NOT: u8 = 2;
+    pub(in super::super) const NEG: u8 = 3;
+    // Of [`super::opcode::INDIRECT`].
+    pub(in super::super) const CALL: u8 = 2;
 }
 
 /// Operations on two registers, or on one and memory: those of two bytes have the first one lowest.
@@ -45,13 +51,25 @@ pub(super) mod opcode {
     pub(in super::super) const LOAD_SIGNED_HALF: u16 = 0xbf0f;
     pub(in super::super) const SUB_FROM: u16 = 0x2b;
     pub(in super::super) const CMP_WITH: u16 = 0x3b;
+    pub(in super::super) const LEA: u16 = 0x8d;
+    pub(in super::super) const MULTIPLY: u16 = 0xaf0f;
+    /// With an immediate of one byte, and of four.
+    pub(in super::super) const MULTIPLY_IMMEDIATE: [u8; 2] = [0x6b, 0x69];
+    // `op rm`, and which one is what stands in the other register's place.
+    pub(in super::super) const UNARY: u8 = 0xf7;
+    pub(in super::super) const INDIRECT: u16 = 0xff;
     // `op rm, imm`.
+    /// With an immediate of one byte, and of four.
+    pub(in super::super) const GROUP_IMMEDIATE: [u8; 2] = [0x83, 0x81];
+    pub(in super::super) const SHIFT: u8 = 0xc1;
+    /// And the register.
+    pub(in super::super) const LOAD_LOW: u8 = 0xb8;
     pub(in super::super) const STORE_BYTE_IMMEDIATE: u16 = 0xc6;
     pub(in super::super) const STORE_IMMEDIATE: u16 = 0xc7;
 }
 
-/// An instruction behind its prefix, with the prefix, if the width or one of the registers needs it: those in the places `reg`,
-/// `index` and `base`.
+/// An instruction of up to seven bytes with its prefix in front, if the width or one of the registers needs it: those in the
+/// places `reg`, `index` and `base`.
 #[inline(always)]
 fn prefixed(width: Width, reg: Host, index: Host, base: Host, behind: Bytes) -> Bytes {
     const NONE: u64 = 0x40;
@@ -67,28 +85,13 @@ fn registers(reg: u8, rm: Host) -> u64 {
     u64::from(0xc0 | (reg & 7) << 3 | rm & 7)
 }
 
-/// An operation on one register with nothing behind it.
-#[inline(always)]
-fn one(asm: &mut Assembler, width: Width, opcode: u8, group: u8, rm: Host) {
-    let behind = Bytes { word: u64::from(opcode) | registers(group, rm) << 8, len: 2 };
-    asm.put(prefixed(width, 0, 0, rm, behind));
-}
-
-/// An operation on one register with an immediate behind it: of one byte with the first opcode, where that is enough, or of four with the
+/// An operation with an immediate behind it: of one byte with the first opcode, where that is enough, or of four with the
 /// second.
 #[inline(always)]
-fn with_immediate(
-    asm: &mut Assembler,
-    width: Width,
-    [short, long]: [u8; 2],
-    (reg, rm): (u8, Host),
-    imm: i32,
-    high: Host,
-) {
+fn with_immediate(asm: &mut Assembler, width: Width, [short, long]: [u8; 2], reg: u8, rm: Host, imm: i32) {
     let (opcode, len) = if i8::try_from(imm).is_ok() { (short, 3) } else { (long, 6) };
-    // What is behind a short one is not kept.
     let word = u64::from(opcode) | registers(reg, rm) << 8 | u64::from(imm as u32) << 16;
-    asm.put(prefixed(width, high, 0, rm, Bytes { word, len }));
+    asm.put(prefixed(width, reg, 0, rm, Bytes { word, len }));
 }
 
 /// `op rm, reg`.
@@ -110,52 +113,52 @@ pub(super) fn arithmetic(asm: &mut Assembler, width: Width, group: u8, dst: Host
 
 /// `op dst, imm` of an arithmetic group.
 pub(super) fn immediate(asm: &mut Assembler, width: Width, group: u8, dst: Host, imm: i32) {
-    with_immediate(asm, width, [0x83, 0x81], (group, dst), imm, 0);
+    with_immediate(asm, width, opcode::GROUP_IMMEDIATE, group, dst, imm);
 }
 
 /// `test dst, imm`.
 pub(super) fn test_immediate(asm: &mut Assembler, width: Width, dst: Host, imm: i32) {
-    let word = 0xf7 | registers(0, dst) << 8 | u64::from(imm as u32) << 16;
+    let word = u64::from(opcode::UNARY) | registers(group::TEST, dst) << 8 | u64::from(imm as u32) << 16;
     asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 6 }));
 }
 
 /// A shift or rotation by a constant.
 pub(super) fn shift(asm: &mut Assembler, width: Width, group: u8, dst: Host, amount: u8) {
-    let word = 0xc1 | registers(group, dst) << 8 | u64::from(amount) << 16;
+    let word = u64::from(opcode::SHIFT) | registers(group, dst) << 8 | u64::from(amount) << 16;
     asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 3 }));
 }
 
 /// `not dst`.
 pub(super) fn not(asm: &mut Assembler, width: Width, dst: Host) {
-    one(asm, width, 0xf7, 2, dst);
+    two(asm, width, opcode::UNARY, dst, group::NOT);
 }
 
 /// `neg dst`.
 pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Host) {
-    one(asm, width, 0xf7, 3, dst);
+    two(asm, width, opcode::UNARY, dst, group::NEG);
 }
 
 /// `mov dst, imm` with an immediate that fills 32 bits and clears the upper half.
 pub(super) fn load_low(asm: &mut Assembler, dst: Host, imm: u32) {
-    let word = u64::from(0xb8 | dst & 7) | u64::from(imm) << 8;
+    let word = u64::from(opcode::LOAD_LOW | dst & 7) | u64::from(imm) << 8;
     asm.put(prefixed(Width::W32, 0, 0, dst, Bytes { word, len: 5 }));
 }
 
 /// `mov dst, imm` with an immediate that is sign-extended.
 pub(super) fn load_signed(asm: &mut Assembler, dst: Host, imm: i32) {
-    let word = 0xc7 | registers(0, dst) << 8 | u64::from(imm as u32) << 16;
+    let word = u64::from(opcode::STORE_IMMEDIATE) | registers(0, dst) << 8 | u64::from(imm as u32) << 16;
     asm.put(prefixed(Width::W64, 0, 0, dst, Bytes { word, len: 6 }));
 }
 
 /// `imul dst, src`.
 pub(super) fn multiply(asm: &mut Assembler, width: Width, dst: Host, src: Host) {
-    let behind = Bytes { word: 0xaf0f | registers(dst, src) << 16, len: 3 };
+    let behind = Bytes { word: u64::from(opcode::MULTIPLY) | registers(dst, src) << 16, len: 3 };
     asm.put(prefixed(width, dst, 0, src, behind));
 }
 
 /// `imul dst, src, imm`.
 pub(super) fn multiply_immediate(asm: &mut Assembler, width: Width, dst: Host, src: Host, imm: i32) {
-    with_immediate(asm, width, [0x6b, 0x69], (dst, src), imm, dst);
+    with_immediate(asm, width, opcode::MULTIPLY_IMMEDIATE, dst, src, imm);
 }
 
 /// `movsxd dst, src`: the lower half, sign-extended.
@@ -165,8 +168,8 @@ pub(super) fn sign_extend(asm: &mut Assembler, dst: Host, src: Host) {
 
 /// What stands for no index register.
 const NO_INDEX: Host = 4;
-/// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte for an
-/// index.
+/// Low bits of base registers: of those that mean no base where there is no displacement, and of those that need the byte for
+/// an index.
 const NO_BASE: Host = 5;
 const STACK: Host = 4;
 
@@ -232,8 +235,8 @@ impl Address {
     }
 }
 
-/// An operation on a register and an operand in memory: its width, its opcode of one or two bytes, the first one lowest, and whether
-/// it is one of 16 bits.
+/// An operation on a register and an operand in memory: its width, its opcode of one or two bytes, the first one lowest, and
+/// whether it is one of 16 bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation {
     pub(super) width: Width,
@@ -278,7 +281,7 @@ pub(super) const NOTHING: Bytes = Bytes { word: 0, len: 0 };
 /// `lea dst, [address]`.
 #[inline(always)]
 pub(super) fn lea(asm: &mut Assembler, width: Width, dst: Host, address: Address) {
-    memory(asm, Operation::new(width, 0x8d), dst, address, NOTHING);
+    memory(asm, Operation::new(width, opcode::LEA), dst, address, NOTHING);
 }
 
 #[cfg(test)]

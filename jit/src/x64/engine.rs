@@ -48,7 +48,7 @@ pub(crate) struct Jit {
     pub(super) glue: &'static Glue,
     cells: CellMemory,
     programs: Vec<Code>,
-    /// The run in progress, which functions of Rust find through the cells; cleared when it has ended.
+    /// The run in progress, which functions of Rust find through the cells.
     run: NonNull<Run>,
     /// Some code wants to know where context and packet are.
     likely_objects: bool,
