@@ -80,8 +80,9 @@ pub(crate) const TARGETS: &[Target] = &[
         Some(all.ns("map_hash_lookup", "jit")? / all.ns("map_hash_lookup", "kernel")?)
     })
     .tried(
-        "A lookup is a call of Rust that knows its map, with neither a table of kinds nor a copy of the key. It is faster than the kernel's \
-         where that pays for indirect calls, and slower where it does not: a search of the table in code would save the way to Rust.",
+        "A lookup in a known map is a call of Rust without the way through the table of helpers; the key is copied, and the kind of map \
+         looked at. On another machine, with an AMD processor, it took 0.86 times as long as the kernel's. A search of the table in code \
+         would save the way to Rust.",
     ),
 ];
 

@@ -27,8 +27,8 @@ use softbpf::program_type::ProgramType;
 use order::{Order, Turn};
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
-use value::Value;
-pub(crate) use value::{Offsets, Place};
+pub(crate) use value::Place;
+use value::{Offsets, Value};
 
 use crate::blocks::Block;
 use crate::fault::{Fault, Planted};

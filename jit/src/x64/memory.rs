@@ -299,6 +299,7 @@ impl Compiler<'_> {
         self.at_scratch(opcode, width, operand);
     }
 
+    /// One instruction at the address in `r11`.
     fn at_scratch(&mut self, opcode: u16, width: Width, operand: Host) {
         encode::memory(&mut self.asm, Operation::new(width, opcode), operand, in_arena(SCRATCH, 0), NOTHING);
     }
