@@ -365,6 +365,7 @@ pub enum PacketOffset {
 
 /// One instruction. All but `LoadImm64` take one 8-byte slot; that takes two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Insn {
     /// `dst = dst op src`. RFC 9669 section 4.1.
     Alu {

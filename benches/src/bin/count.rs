@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use softbpf::{Machine, Object};
-use softbpf_benches::workload::{Workload, object_path, workloads};
+use softbpf_benches::workload::{Workload, long, object_path, workloads};
 use softbpf_conformance::{MakeEngine, engine_named};
 use softbpf_jit::inspect::code_size;
 
@@ -19,7 +19,8 @@ const PATHS: &[Path] = &[
     ("jit-sha256", |times| run("sha256", "jit", times)),
     ("interpret-hash-lookup", |times| run("map_hash_lookup", "interpreter", times)),
     ("jit-hash-lookup", |times| run("map_hash_lookup", "jit", times)),
-    ("compile-sha256", compile),
+    ("compile-sha256", |times| compile(&workload("sha256")?, times)),
+    ("compile-long", |times| compile(&long(), times)),
     ("load-object", load),
     ("make-machine", machine),
 ];
@@ -38,8 +39,7 @@ fn run(program: &str, engine: &str, times: u64) -> Result<(), String> {
     workload.run(&mut machine, times).map(|_| ())
 }
 
-fn compile(times: u64) -> Result<(), String> {
-    let workload = workload("sha256")?;
+fn compile(workload: &Workload, times: u64) -> Result<(), String> {
     let mut machine = workload.machine(engine("interpreter")?);
     for _ in 0..times {
         let compiled = code_size(&mut machine, workload.name, softbpf_jit::Config::default());

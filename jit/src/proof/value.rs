@@ -75,7 +75,14 @@ impl Place {
         Place(0).with(Offsets::exactly(offset))
     }
 
+    /// Whether that is the stack frame.
+    #[inline(always)]
+    pub(crate) fn is_on_stack(self) -> bool {
+        self.0 >> 48 == 0
+    }
+
     /// Which object.
+    #[inline(always)]
     pub(crate) fn region(self) -> Region {
         let map = (self.0 >> 51) as u32;
         match self.0 >> 48 & 7 {
@@ -318,6 +325,7 @@ mod tests {
                 let offsets = Offsets { min, max };
                 let place = Place::new(region, offsets).unwrap();
                 assert_eq!((place.region(), place.offsets()), (region, offsets));
+                assert_eq!(place.is_on_stack(), region == Region::Stack);
             }
             for (min, max) in [(-8_388_608, 0), (0, 8_388_608), (i32::MIN, i32::MAX), (1 << 24, 1 << 24)] {
                 let place = Place::new(region, Offsets { min, max }).unwrap();

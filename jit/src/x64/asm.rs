@@ -5,8 +5,7 @@ use dynasmrt::{AssemblyOffset, DynasmApi, VecAssembler};
 
 use softbpf::insn::Width;
 
-use super::encode::{self, Address, NOTHING, Operation, group, opcode};
-use super::registers::CELLS;
+use super::encode::{self, Operation, group, opcode};
 
 /// An assembler with labels, for the routines that all code shares.
 pub(super) type LabelAssembler = VecAssembler<X64Relocation>;
@@ -23,9 +22,7 @@ pub(super) use x64;
 /// [`Forward`].
 #[derive(Debug)]
 pub(super) struct Assembler {
-    /// The code, and room behind it.
-    bytes: Vec<u8>,
-    len: usize,
+    code: Vec<u8>,
 }
 
 /// Bytes of an instruction, or of a part of one, the first one lowest.
@@ -39,34 +36,39 @@ pub(super) struct Bytes {
 impl Assembler {
     /// With room for so many bytes, and more when it needs it.
     pub(super) fn with_capacity(capacity: usize) -> Assembler {
-        Assembler { bytes: vec![0; capacity], len: 0 }
+        Assembler { code: Vec::with_capacity(capacity) }
     }
 
     /// Offset of what comes next.
     pub(super) fn offset(&self) -> u32 {
-        self.len as u32
+        self.code.len() as u32
     }
 
     #[inline(always)]
     pub(super) fn put(&mut self, bytes: Bytes) {
-        match self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
-            Some(rest) => *rest = bytes.word.to_le_bytes(),
-            None => self.put_slowly(bytes),
+        const WORD: usize = size_of::<u64>();
+        debug_assert!(bytes.len <= WORD);
+        let len = self.code.len();
+        if self.code.capacity() - len < WORD {
+            self.make_room();
         }
-        self.len += bytes.len;
+        // SAFETY: there is room for a whole word behind the code, and what it has behind `bytes.len`, which is no more than
+        // that, is not kept.
+        unsafe {
+            self.code.as_mut_ptr().add(len).cast::<u64>().write_unaligned(bytes.word.to_le());
+            self.code.set_len(len + bytes.len.min(WORD));
+        }
     }
 
     #[cold]
-    fn put_slowly(&mut self, bytes: Bytes) {
-        let word = bytes.word.to_le_bytes();
-        self.bytes.resize((2 * self.len).max(64), 0);
-        self.bytes[self.len..self.len + word.len()].copy_from_slice(&word);
+    #[inline(never)]
+    fn make_room(&mut self) {
+        self.code.reserve(self.code.len().max(64));
     }
 
     /// The code.
-    pub(super) fn take(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.len);
-        self.bytes
+    pub(super) fn take(self) -> Vec<u8> {
+        self.code
     }
 }
 
@@ -88,7 +90,7 @@ impl<'b> Extend<&'b u8> for Assembler {
 
 impl DynasmApi for Assembler {
     fn offset(&self) -> AssemblyOffset {
-        AssemblyOffset(self.len)
+        AssemblyOffset(self.code.len())
     }
 
     #[inline]
@@ -97,7 +99,7 @@ impl DynasmApi for Assembler {
     }
 
     fn align(&mut self, alignment: usize, with: u8) {
-        while !self.len.is_multiple_of(alignment) {
+        while !self.code.len().is_multiple_of(alignment) {
             self.push(with);
         }
     }
@@ -157,13 +159,13 @@ impl Assembler {
     /// A call of the routine whose address is in the cell at this displacement.
     pub(super) fn call_cell(&mut self, displacement: i32) {
         let operation = Operation::new(Width::W32, opcode::INDIRECT);
-        encode::memory(self, operation, group::CALL, Address::at(CELLS, displacement), NOTHING);
+        encode::cell(self, operation, group::CALL, displacement);
     }
 
     /// Has a jump come here.
     pub(super) fn aim_here(&mut self, jump: Forward) {
         let here = self.offset();
-        jump.aim(&mut self.bytes, here);
+        jump.aim(&mut self.code, here);
     }
 
     /// A jump to code that is there, in its short form where it is near.

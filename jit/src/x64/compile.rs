@@ -91,6 +91,8 @@ pub(super) struct Compiler<'c> {
     insns: &'c [Insn],
     /// By index: where an instruction's code begins.
     starts: Vec<u32>,
+    /// Instructions that have been compiled.
+    done: usize,
     /// Jumps forward, with the number of the block that they go to.
     jumps: Vec<(Forward, u32)>,
     /// Calls of functions, with the number of the first block.
@@ -135,7 +137,8 @@ pub(super) fn compile(
         id,
         code,
         insns: &insns,
-        starts: Vec::with_capacity(len + 1),
+        starts: vec![0; len + 1],
+        done: 0,
         jumps: Vec::new(),
         calls: Vec::new(),
         sites: Vec::new(),
@@ -147,7 +150,7 @@ pub(super) fn compile(
     for number in 0..compiler.blocks.len() {
         compiler.block(number);
     }
-    compiler.starts.push(compiler.offset());
+    compiler.starts[len] = compiler.offset();
     let epilogue = compiler.epilogue();
     let functions = compiler.functions();
     compiler.stubs();
@@ -188,41 +191,36 @@ impl Compiler<'_> {
     fn block(&mut self, number: usize) {
         let block = self.blocks[number];
         (self.block, self.number) = (block, number as u32);
-        let mut index = self.starts.len();
+        let mut index = self.done;
         // It is behind the start only where a planted fault has made one of instructions of two blocks.
         if index == block.start as usize {
             if block.loop_head {
                 self.align(LOOP_ALIGN);
             }
-            self.starts.push(self.offset());
+            self.starts[index] = self.offset();
             self.leader();
+            index += self.instruction(index);
         }
-        let insns = self.insns;
-        // Until where several instructions may become one.
-        let over_leader = self.options.planted.is(Fault::IdiomOverLeader);
-        let end = if over_leader { insns.len() } else { block.end as usize };
         while index < block.end as usize {
-            if index > block.start as usize {
-                self.starts.push(self.offset());
-            }
-            let insn = &insns[index];
-            if idiom::may_begin(insn)
-                && let Some((idiom, len)) = idiom::find(&insns[index..end], self.options)
-            {
-                idiom.emit(&mut self.asm, self.options);
-                // Nothing is left of the others, and nothing jumps to them.
-                self.starts.resize(index + len, self.offset());
-                index += len;
-            } else {
-                self.instruction(index as u32, insn);
-                index += 1;
-            }
+            self.starts[index] = self.offset();
+            index += self.instruction(index);
         }
+        self.done = index;
     }
 
-    fn instruction(&mut self, index: u32, insn: &Insn) {
-        match *insn {
-            Insn::Alu { op, width, dst, src } => alu::emit(&mut self.asm, self.options, op, width, dst, src),
+    /// The code of an instruction, or of those from there on that the machine has one for; how many.
+    #[inline(always)]
+    fn instruction(&mut self, at: usize) -> usize {
+        let (insns, index) = (self.insns, at as u32);
+        match insns[at] {
+            Insn::Alu { op, width, dst, src } => {
+                if idiom::may_begin(op, src)
+                    && let Some(len) = self.idiom(at)
+                {
+                    return len;
+                }
+                alu::emit(&mut self.asm, self.options, op, width, dst, src);
+            }
             Insn::Neg { width, dst } => alu::neg(&mut self.asm, width, dst),
             Insn::MovSx { width, from, dst, src } => alu::movsx(&mut self.asm, width, from, dst, src),
             Insn::End { order, width, dst } => alu::byte_order(&mut self.asm, order, width, dst),
@@ -236,10 +234,9 @@ impl Compiler<'_> {
                 }
             }
             Insn::Load { size, signed, dst, base, off } => self.load(index, size, signed, dst, (base, off)),
-            // The machine's loads acquire, and its stores release.
-            Insn::LoadAcquire { size, dst, base, off } => self.load(index, size, false, dst, (base, off)),
+            Insn::LoadAcquire { size, dst, base, off } => self.load_acquire(index, size, dst, (base, off)),
             Insn::Store { size, base, off, src } => self.store(index, size, (base, off), src),
-            Insn::StoreRelease { size, base, off, src } => self.store(index, size, (base, off), src.into()),
+            Insn::StoreRelease { size, base, off, src } => self.store_release(index, size, (base, off), src),
             Insn::Atomic { op, width, base, off, src } => self.atomic(index, op, width, (base, off), src),
             Insn::LoadPacket { .. } => self.slow(index),
             Insn::Jump { .. } => self.jump(None, self.block.target),
@@ -262,6 +259,19 @@ impl Compiler<'_> {
                 x64!(self.asm; ret);
             }
         }
+        1
+    }
+
+    /// Makes one of instructions that the machine has one for; how many those are.
+    fn idiom(&mut self, index: usize) -> Option<usize> {
+        let over_leader = self.options.planted.is(Fault::IdiomOverLeader);
+        let end = if over_leader { self.insns.len() } else { self.block.end as usize };
+        let (idiom, len) = idiom::find(&self.insns[index..end], self.options)?;
+        idiom.emit(&mut self.asm, self.options);
+        // Nothing is left of the others, and nothing jumps to them.
+        let behind = self.offset();
+        self.starts[index + 1..index + len].fill(behind);
+        Some(len)
     }
 
     pub(super) fn offset(&self) -> u32 {
@@ -367,6 +377,7 @@ impl Compiler<'_> {
         }
     }
 
+    #[inline(never)]
     fn call(&mut self, index: u32, callee: Callee) {
         match callee {
             Callee::Helper(helper) => match self.plans[index as usize] {

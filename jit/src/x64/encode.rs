@@ -6,7 +6,7 @@
 use softbpf::insn::Width;
 
 use super::asm::{Assembler, Bytes};
-use super::registers::Host;
+use super::registers::{ARENA, CELLS, Host, SCRATCH};
 
 /// Groups of operations on a register and an immediate, or a constant amount: what stands in the register's place.
 pub(super) mod group {
@@ -68,21 +68,30 @@ pub(super) mod opcode {
     pub(in super::super) const STORE_IMMEDIATE: u16 = 0xc7;
 }
 
+/// The prefix that the width and the registers in the places `reg`, `index` and `base` ask for, or one that says nothing.
+#[inline(always)]
+fn prefix(width: Width, reg: Host, index: Host, base: Host) -> u64 {
+    // Registers from 8 on have one bit here.
+    let high = |host: Host, bit: u32| u64::from(host >> 3) << bit;
+    NO_PREFIX | u64::from(width == Width::W64) << 3 | high(reg, 2) | high(index, 1) | high(base, 0)
+}
+
+/// The prefix that says nothing.
+const NO_PREFIX: u64 = 0x40;
+
 /// An instruction of up to seven bytes with its prefix in front, if the width or one of the registers needs it: those in the
 /// places `reg`, `index` and `base`.
 #[inline(always)]
 fn prefixed(width: Width, reg: Host, index: Host, base: Host, behind: Bytes) -> Bytes {
-    const NONE: u64 = 0x40;
-    // Registers from 8 on have one bit here.
-    let high = |host: Host, bit: u32| u64::from(host & 8) << bit >> 3;
-    let rex = NONE | u64::from(width == Width::W64) << 3 | high(reg, 2) | high(index, 1) | high(base, 0);
-    let without = usize::from(rex == NONE);
-    Bytes { word: (behind.word << 8 | rex) >> (8 * without), len: behind.len + 1 - without }
+    let prefix = prefix(width, reg, index, base);
+    let without = usize::from(prefix == NO_PREFIX);
+    Bytes { word: (behind.word << 8 | prefix) >> (8 * without), len: behind.len + 1 - without }
 }
 
 /// The byte that names two registers.
+#[inline(always)]
 fn registers(reg: u8, rm: Host) -> u64 {
-    u64::from(0xc0 | (reg & 7) << 3 | rm & 7)
+    0xc0 | u64::from(reg & 7) << 3 | u64::from(rm & 7)
 }
 
 /// An operation with an immediate behind it: of one byte with the first opcode, where that is enough, or of four with the
@@ -102,27 +111,32 @@ pub(super) fn two(asm: &mut Assembler, width: Width, opcode: u8, rm: Host, reg: 
 }
 
 /// `mov dst, src`; with 32 bits the upper half is cleared, also where both are the same.
+#[inline(always)]
 pub(super) fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Host) {
     two(asm, width, opcode::MOV, dst, src);
 }
 
 /// `op dst, src` of an arithmetic group.
+#[inline(always)]
 pub(super) fn arithmetic(asm: &mut Assembler, width: Width, group: u8, dst: Host, src: Host) {
     two(asm, width, group << 3 | 1, dst, src);
 }
 
 /// `op dst, imm` of an arithmetic group.
+#[inline(always)]
 pub(super) fn immediate(asm: &mut Assembler, width: Width, group: u8, dst: Host, imm: i32) {
     with_immediate(asm, width, opcode::GROUP_IMMEDIATE, group, dst, imm);
 }
 
 /// `test dst, imm`.
+#[inline(always)]
 pub(super) fn test_immediate(asm: &mut Assembler, width: Width, dst: Host, imm: i32) {
     let word = u64::from(opcode::UNARY) | registers(group::TEST, dst) << 8 | u64::from(imm as u32) << 16;
     asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 6 }));
 }
 
 /// A shift or rotation by a constant.
+#[inline(always)]
 pub(super) fn shift(asm: &mut Assembler, width: Width, group: u8, dst: Host, amount: u8) {
     let word = u64::from(opcode::SHIFT) | registers(group, dst) << 8 | u64::from(amount) << 16;
     asm.put(prefixed(width, 0, 0, dst, Bytes { word, len: 3 }));
@@ -139,6 +153,7 @@ pub(super) fn neg(asm: &mut Assembler, width: Width, dst: Host) {
 }
 
 /// `mov dst, imm` with an immediate that fills 32 bits and clears the upper half.
+#[inline(always)]
 pub(super) fn load_low(asm: &mut Assembler, dst: Host, imm: u32) {
     let word = u64::from(opcode::LOAD_LOW | dst & 7) | u64::from(imm) << 8;
     asm.put(prefixed(Width::W32, 0, 0, dst, Bytes { word, len: 5 }));
@@ -151,12 +166,14 @@ pub(super) fn load_signed(asm: &mut Assembler, dst: Host, imm: i32) {
 }
 
 /// `imul dst, src`.
+#[inline(always)]
 pub(super) fn multiply(asm: &mut Assembler, width: Width, dst: Host, src: Host) {
     let behind = Bytes { word: u64::from(opcode::MULTIPLY) | registers(dst, src) << 16, len: 3 };
     asm.put(prefixed(width, dst, 0, src, behind));
 }
 
 /// `imul dst, src, imm`.
+#[inline(always)]
 pub(super) fn multiply_immediate(asm: &mut Assembler, width: Width, dst: Host, src: Host, imm: i32) {
     with_immediate(asm, width, opcode::MULTIPLY_IMMEDIATE, dst, src, imm);
 }
@@ -200,20 +217,6 @@ impl Address {
         Address { base: NO_BASE, has_base: false, index, shift, displacement: 0 }
     }
 
-    /// The index register, if there is one.
-    pub(super) fn index(self) -> Option<Host> {
-        Some(self.index).filter(|&index| index != NO_INDEX)
-    }
-
-    pub(super) fn displacement(self) -> i32 {
-        self.displacement
-    }
-
-    /// So many bytes farther.
-    pub(super) fn plus(self, distance: i32) -> Address {
-        Address { displacement: self.displacement + distance, ..self }
-    }
-
     /// The bytes that name it together with a register, and how many those of the displacement are that they ask for.
     #[inline(always)]
     fn bytes(self, reg: u8) -> (Bytes, usize) {
@@ -250,9 +253,8 @@ impl Operation {
     }
 }
 
-/// `op reg, [address]`, or the other way round, with `behind` behind it.
-#[inline(always)]
-pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address: Address, behind: Bytes) {
+/// `op reg, [address]`, or the other way round; what is immediate is put behind it.
+pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address: Address) {
     let Operation { width, opcode, half } = operation;
     let opcode_len = 1 + usize::from(opcode > 0xff);
     let (operand, displacement_len) = address.bytes(reg);
@@ -270,18 +272,64 @@ pub(super) fn memory(asm: &mut Assembler, operation: Operation, reg: u8, address
         asm.put(Bytes { word, len });
         asm.put(Bytes { word: u64::from(address.displacement as u32), len: displacement_len });
     }
-    if behind.len > 0 {
-        asm.put(behind);
+}
+
+/// `op reg, [r10 + index + displacement]`, or the other way round, as [`memory`] does it, but that it knows what most
+/// accesses have in common.
+#[inline(always)]
+pub(super) fn arena(asm: &mut Assembler, operation: Operation, reg: u8, index: Host, displacement: i32) {
+    let Operation { width, opcode, half } = operation;
+    if half {
+        asm.put(Bytes { word: 0x66, len: 1 });
+    }
+    let opcode_len = 1 + usize::from(opcode > 0xff);
+    let named = u64::from(reg & 7) << 3 | u64::from(STACK) | u64::from((index & 7) << 3 | ARENA & 7) << 8;
+    let word = prefix(width, reg, index, ARENA) | u64::from(opcode) << 8 | named << (8 + 8 * opcode_len);
+    put_displaced(asm, Bytes { word, len: opcode_len + 3 }, 1 + opcode_len, displacement);
+}
+
+/// `op reg, [r12 + displacement]`, or the other way round, as [`memory`] does it.
+#[inline(always)]
+pub(super) fn cell(asm: &mut Assembler, operation: Operation, reg: u8, displacement: i32) {
+    let Operation { width, opcode, .. } = operation;
+    let named = u64::from(reg & 7) << 3 | u64::from(STACK) | u64::from(NO_INDEX << 3 | CELLS & 7) << 8;
+    let word = prefix(width, reg, 0, CELLS) | u64::from(opcode) << 8 | named << 16;
+    debug_assert!(opcode <= 0xff && !operation.half);
+    put_displaced(asm, Bytes { word, len: 4 }, 2, displacement);
+}
+
+/// Puts an instruction that names its operand in memory in the byte with this number, without a displacement so far; its base
+/// is none that needs one.
+#[inline(always)]
+fn put_displaced(asm: &mut Assembler, instruction: Bytes, at: usize, displacement: i32) {
+    let Bytes { word, len } = instruction;
+    if displacement == 0 {
+        asm.put(instruction);
+    } else if i8::try_from(displacement).is_ok() {
+        let word = word | 0x40 << (8 * at) | u64::from(displacement as u8) << (8 * len);
+        asm.put(Bytes { word, len: len + 1 });
+    } else {
+        asm.put(Bytes { word: word | 0x80 << (8 * at), len });
+        asm.put(Bytes { word: u64::from(displacement as u32), len: 4 });
     }
 }
 
-/// Nothing behind an instruction.
-pub(super) const NOTHING: Bytes = Bytes { word: 0, len: 0 };
+/// `r11 = base + displacement`, in so many bits.
+#[inline(always)]
+pub(super) fn load_address(asm: &mut Assembler, width: Width, base: Host, displacement: i32) {
+    if displacement == 0 {
+        mov(asm, width, SCRATCH, base);
+    } else {
+        let named = u64::from(SCRATCH & 7) << 3 | u64::from(base & 7);
+        let word = prefix(width, SCRATCH, 0, base) | u64::from(opcode::LEA) << 8 | named << 16;
+        put_displaced(asm, Bytes { word, len: 3 }, 2, displacement);
+    }
+}
 
 /// `lea dst, [address]`.
 #[inline(always)]
 pub(super) fn lea(asm: &mut Assembler, width: Width, dst: Host, address: Address) {
-    memory(asm, Operation::new(width, opcode::LEA), dst, address, NOTHING);
+    memory(asm, Operation::new(width, opcode::LEA), dst, address);
 }
 
 #[cfg(test)]
@@ -296,7 +344,7 @@ mod tests {
     }
 
     fn load(width: Width, dst: Host, address: Address) -> String {
-        hex(|asm| memory(asm, Operation::new(width, opcode::LOAD), dst, address, NOTHING))
+        hex(|asm| memory(asm, Operation::new(width, opcode::LOAD), dst, address))
     }
 
     // Bytes as `llvm-mc` has them.
@@ -344,15 +392,59 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_stands_behind_the_address() {
+    fn what_is_stored_is_of_the_operations_size() {
         let at = Address::indexed(10, 5, 0, -512);
         let half = Operation { half: true, ..Operation::new(Width::W32, opcode::STORE_IMMEDIATE) };
-        let imm = Bytes { word: 0x1234, len: 2 };
-        assert_eq!(hex(|asm| memory(asm, half, 0, at, imm)), "6641c7842a00feffff3412");
-        let word = Operation::new(Width::W64, opcode::STORE_IMMEDIATE);
-        let imm = Bytes { word: 5, len: 4 };
-        assert_eq!(hex(|asm| memory(asm, word, 0, Address::indexed(10, 11, 0, 0), imm)), "4bc7041a05000000");
+        assert_eq!(hex(|asm| memory(asm, half, 0, at)), "6641c7842a00feffff");
         let byte = Operation::new(Width::W32, opcode::STORE_BYTE);
-        assert_eq!(hex(|asm| memory(asm, byte, 6, Address::indexed(10, 7, 0, 1), NOTHING)), "4188743a01");
+        assert_eq!(hex(|asm| memory(asm, byte, 6, Address::indexed(10, 7, 0, 1))), "4188743a01");
+    }
+
+    #[test]
+    fn accesses_of_the_arena_are_those_of_any_memory() {
+        let operations = [
+            Operation::new(Width::W64, opcode::LOAD),
+            Operation::new(Width::W32, opcode::LOAD_BYTE),
+            Operation { half: true, ..Operation::new(Width::W32, opcode::MOV.into()) },
+        ];
+        let displacements = [0, 1, -128, 127, 128, -129, i32::MAX, i32::MIN];
+        let hosts = (0..16).filter(|&host| host != NO_INDEX);
+        for (operation, displacement, index) in product(operations, displacements, hosts) {
+            for reg in 0..16 {
+                let any = hex(|asm| memory(asm, operation, reg, Address::indexed(ARENA, index, 0, displacement)));
+                assert_eq!(hex(|asm| arena(asm, operation, reg, index, displacement)), any);
+            }
+        }
+    }
+
+    #[test]
+    fn cells_are_as_any_memory() {
+        for (reg, displacement) in (0..16).flat_map(|reg| [0, 1, -128, 128, i32::MIN].map(|at| (reg, at))) {
+            let load = Operation::new(Width::W64, opcode::LOAD);
+            let any = hex(|asm| memory(asm, load, reg, Address::at(CELLS, displacement)));
+            assert_eq!(hex(|asm| cell(asm, load, reg, displacement)), any);
+        }
+    }
+
+    #[test]
+    fn addresses_are_loaded_as_by_any_lea() {
+        let guests = softbpf::insn::Reg::ALL.map(super::super::registers::host);
+        for (width, displacement, base) in product([Width::W32, Width::W64], [1, -128, 128, i32::MIN], guests) {
+            let any = hex(|asm| lea(asm, width, SCRATCH, Address::at(base, displacement)));
+            assert_eq!(hex(|asm| load_address(asm, width, base, displacement)), any);
+        }
+        assert_eq!(hex(|asm| load_address(asm, Width::W32, 13, 0)), hex(|asm| mov(asm, Width::W32, SCRATCH, 13)));
+    }
+
+    fn product<A: Copy, B: Copy, C: Copy>(
+        first: impl IntoIterator<Item = A>,
+        second: impl IntoIterator<Item = B, IntoIter: Clone>,
+        third: impl IntoIterator<Item = C, IntoIter: Clone>,
+    ) -> impl Iterator<Item = (A, B, C)> {
+        let (second, third) = (second.into_iter(), third.into_iter());
+        first.into_iter().flat_map(move |a| {
+            let third = third.clone();
+            second.clone().flat_map(move |b| third.clone().map(move |c| (a, b, c)))
+        })
     }
 }

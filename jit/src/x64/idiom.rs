@@ -53,9 +53,10 @@ fn alu(insn: &Insn) -> Option<Alu> {
     if let Insn::Alu { op, width, dst, src } = *insn { Some(Alu { op, width, dst, src }) } else { None }
 }
 
-/// Whether an idiom may begin with an instruction: most are done with here.
-pub(super) fn may_begin(insn: &Insn) -> bool {
-    matches!(insn, Insn::Alu { op: AluOp::Mov, src: Operand::Reg(_), .. } | Insn::Alu { op: AluOp::Lsh, .. })
+/// Whether an idiom may begin with an operation: most are done with here.
+#[inline(always)]
+pub(super) fn may_begin(op: AluOp, src: Operand) -> bool {
+    matches!((op, src), (AluOp::Mov, Operand::Reg(_)) | (AluOp::Lsh, _))
 }
 
 /// The longest idiom that these instructions of one block begin with, and how many of them it has.

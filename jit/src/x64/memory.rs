@@ -11,9 +11,9 @@ use softbpf::memory::{Permission, STACK_FRAME};
 use super::asm::{Bytes, Cc, Forward, x64};
 use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
-use super::encode::{self, Address, NOTHING, Operation, group, opcode};
+use super::encode::{self, Address, Operation, group, opcode};
 use super::glue::{Need, check_index};
-use super::registers::{ARENA, CELLS, Host, RAX, SCRATCH, host};
+use super::registers::{ARENA, Host, RAX, SCRATCH, host};
 use crate::fault::Fault;
 use crate::proof::{Place, Plan, Region};
 
@@ -31,9 +31,17 @@ pub(super) struct Miss {
     end: u32,
 }
 
-/// Where an access goes.
-fn in_arena(index: Host, displacement: i32) -> Address {
-    Address::indexed(ARENA, index, 0, displacement)
+/// Where in the arena an access goes: so far from what a register holds, or from the start.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    index: Option<Host>,
+    displacement: i32,
+}
+
+impl Target {
+    fn behind(index: Host, displacement: i32) -> Target {
+        Target { index: Some(index), displacement }
+    }
 }
 
 /// What the machine can do to memory, but not say what was there before.
@@ -45,20 +53,35 @@ enum Bits {
 }
 
 impl Compiler<'_> {
+    #[inline(always)]
     pub(super) fn load(&mut self, index: u32, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
-        self.checked(index, Need::Read, size, base, off, |compiler, address| {
-            if signed { compiler.load_signed(size, dst, address) } else { compiler.load_plain(size, dst, address) }
+        self.checked(index, Need::Read, size, base, off, |compiler, target| {
+            if signed { compiler.load_signed(size, dst, target) } else { compiler.load_plain(size, dst, target) }
         });
     }
 
+    #[inline(always)]
     pub(super) fn store(&mut self, index: u32, size: Size, (base, off): (Reg, i16), src: Operand) {
-        self.checked(index, Need::Write, size, base, off, |compiler, address| match src {
-            Operand::Reg(src) => compiler.store_register(size, src, address),
-            Operand::Imm(imm) => compiler.store_imm(size, imm, address),
+        self.checked(index, Need::Write, size, base, off, |compiler, target| match src {
+            Operand::Reg(src) => compiler.store_register(size, src, target),
+            Operand::Imm(imm) => compiler.store_imm(size, imm, target),
         });
+    }
+
+    // The machine's loads acquire, and its stores release.
+
+    #[inline(never)]
+    pub(super) fn load_acquire(&mut self, index: u32, size: Size, dst: Reg, at: (Reg, i16)) {
+        self.load(index, size, false, dst, at);
+    }
+
+    #[inline(never)]
+    pub(super) fn store_release(&mut self, index: u32, size: Size, at: (Reg, i16), src: Reg) {
+        self.store(index, size, at, src.into());
     }
 
     /// The access behind its check, if it needs one.
+    #[inline(always)]
     fn checked(
         &mut self,
         index: u32,
@@ -66,24 +89,24 @@ impl Compiler<'_> {
         size: Size,
         base: Reg,
         off: i16,
-        access: impl FnOnce(&mut Self, Address),
+        access: impl FnOnce(&mut Self, Target),
     ) {
         // At a constant offset from `r10` it is in the frame for all to see, whatever has been proved.
         if base == Reg::R10 && in_frame(off, size) {
             self.plans[index as usize] = Plan::Proved(Place::in_frame(off.into()));
         }
         let mut missed = None;
-        let address = if let Plan::Proved(place) = self.plans[index as usize] {
-            self.needs_frame |= place.region() == Region::Stack;
+        let target = if let Plan::Proved(place) = self.plans[index as usize] {
+            self.needs_frame |= place.is_on_stack();
             self.proved(place, base, off)
         } else {
             self.needs_frame = true;
             let likely = if let Plan::Likely(place) = self.plans[index as usize] { Some(place.region()) } else { None };
             missed = Some(self.check(likely, need, size, base, off));
-            in_arena(host(base), off.into())
+            Target::behind(host(base), off.into())
         };
         let here = self.offset();
-        access(self, address);
+        access(self, target);
         if let Some((missed, window)) = missed {
             let miss = Miss { index, base, off, size, need, window, access: here, end: self.offset() };
             self.stub_of(missed, Stub::Miss(miss));
@@ -93,26 +116,27 @@ impl Compiler<'_> {
     /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
     /// the arena whatever the proof is worth.
     #[inline(always)]
-    fn proved(&mut self, place: Place, base: Reg, off: i16) -> Address {
-        match (place.region(), place.offsets().single()) {
-            (Region::Stack, Some(offset)) => in_arena(host(Reg::R10), offset),
-            (Region::Data(map), Some(offset)) if let Some(start) = self.data(map) => Address::at(ARENA, start + offset),
-            (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
-                self.load_address(Width::W32, host(base), off.into());
-                in_arena(SCRATCH, 0)
+    fn proved(&mut self, place: Place, base: Reg, off: i16) -> Target {
+        if place.is_on_stack() {
+            if let Some(offset) = place.offsets().single() {
+                return Target::behind(host(Reg::R10), offset);
             }
+        } else if let Some(displacement) = self.constant(place) {
+            return Target { index: None, displacement };
         }
+        encode::load_address(&mut self.asm, Width::W32, host(base), off.into());
+        Target::behind(SCRATCH, 0)
     }
 
-    /// `r11 = base + displacement`, in so many bits.
-    fn load_address(&mut self, width: Width, base: Host, displacement: i32) {
-        match displacement {
-            0 => encode::mov(&mut self.asm, width, SCRATCH, base),
-            displacement => encode::lea(&mut self.asm, width, SCRATCH, Address::at(base, displacement)),
-        }
+    /// Guest address of a place in an array's only value, if it is known and can be a displacement.
+    #[inline(always)]
+    fn constant(&self, place: Place) -> Option<i32> {
+        let Region::Data(map) = place.region() else { return None };
+        Some(self.data(map)? + place.offsets().single()?)
     }
 
     /// Guest address of an array's only value, if it can be a displacement.
+    #[inline(never)]
     fn data(&self, map: u32) -> Option<i32> {
         let start = self.machine.map_info(map as usize)?.direct_value(0).ok()?;
         let end = u64::from(start) + u64::from(self.machine.map_info(map as usize)?.value_size());
@@ -122,19 +146,20 @@ impl Compiler<'_> {
     }
 
     /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
+    #[inline(never)]
     fn check(&mut self, likely: Option<Region>, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
         let missed = match likely {
             Some(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
                 let more = i32::from(self.options.planted.is(Fault::LikelyStackOneMore));
-                self.load_address(Width::W64, host(base), i32::from(off) + frame);
+                encode::load_address(&mut self.asm, Width::W64, host(base), i32::from(off) + frame);
                 encode::arithmetic(&mut self.asm, Width::W64, group::SUB, SCRATCH, host(Reg::R10));
                 let last = frame - size.bytes() as i32 + more;
                 encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, last);
                 Some(Cc::Above)
             }
             Some(Region::Data(map)) => self.limit(map, need, size).map(|(start, limit)| {
-                self.load_address(Width::W64, host(base), i32::from(off) - start);
+                encode::load_address(&mut self.asm, Width::W64, host(base), i32::from(off) - start);
                 encode::immediate(&mut self.asm, Width::W64, group::CMP, SCRATCH, limit);
                 Cc::Above
             }),
@@ -167,9 +192,8 @@ impl Compiler<'_> {
         let start = i32::try_from(here?).ok()?;
         let limit = limit_displacement(object, need == Need::Write, size);
         self.likely_objects = true;
-        self.load_address(Width::W64, host(base), i32::from(off) - start);
-        let limit = Address::at(CELLS, limit.into());
-        encode::memory(&mut self.asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, limit, NOTHING);
+        encode::load_address(&mut self.asm, Width::W64, host(base), i32::from(off) - start);
+        encode::cell(&mut self.asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, limit.into());
         Some(Cc::AboveOrEqual)
     }
 
@@ -179,10 +203,9 @@ impl Compiler<'_> {
         let cc = window.map(|window| {
             let displacement = window_displacement(window);
             let asm = &mut self.asm;
-            let (start, len) = (Address::at(CELLS, displacement), Address::at(CELLS, displacement + 8));
             encode::mov(asm, Width::W64, SCRATCH, host(base));
-            encode::memory(asm, Operation::new(Width::W64, opcode::SUB_FROM), SCRATCH, start, NOTHING);
-            encode::memory(asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, len, NOTHING);
+            encode::cell(asm, Operation::new(Width::W64, opcode::SUB_FROM), SCRATCH, displacement);
+            encode::cell(asm, Operation::new(Width::W64, opcode::CMP_WITH), SCRATCH, displacement + 8);
             Cc::AboveOrEqual
         });
         (self.asm.jump_forward(cc), window)
@@ -195,66 +218,76 @@ impl Compiler<'_> {
             size @ (Size::B | Size::H | Size::W | Size::DW) => size,
         };
         let routine = cells::CHECK + 8 * check_index(miss.need, size);
-        self.load_address(Width::W64, host(miss.base), miss.off.into());
+        encode::load_address(&mut self.asm, Width::W64, host(miss.base), miss.off.into());
         self.asm.call_cell(routine);
         let site = self.site(miss.index, miss.window);
         self.resume_at(site, miss.end);
         self.asm.jump_back(None, miss.access);
     }
 
-    fn load_plain(&mut self, size: Size, dst: Reg, address: Address) {
+    /// An operation on a register and what is there.
+    #[inline(always)]
+    fn access(&mut self, operation: Operation, reg: u8, Target { index, displacement }: Target) {
+        match index {
+            Some(index) => encode::arena(&mut self.asm, operation, reg, index, displacement),
+            None => encode::memory(&mut self.asm, operation, reg, Address::at(ARENA, displacement)),
+        }
+    }
+
+    fn load_plain(&mut self, size: Size, dst: Reg, target: Target) {
         let operation = match size {
             Size::B => Operation::new(Width::W32, opcode::LOAD_BYTE),
             Size::H => Operation::new(Width::W32, opcode::LOAD_HALF),
             Size::W => Operation::new(Width::W32, opcode::LOAD),
             Size::DW => Operation::new(Width::W64, opcode::LOAD),
         };
-        encode::memory(&mut self.asm, operation, host(dst), address, NOTHING);
+        self.access(operation, host(dst), target);
     }
 
-    fn load_signed(&mut self, size: Size, dst: Reg, address: Address) {
+    fn load_signed(&mut self, size: Size, dst: Reg, target: Target) {
         let opcode = match size {
             Size::B => opcode::LOAD_SIGNED_BYTE,
             Size::H => opcode::LOAD_SIGNED_HALF,
             Size::W => opcode::MOVSXD.into(),
             Size::DW => opcode::LOAD,
         };
-        encode::memory(&mut self.asm, Operation::new(Width::W64, opcode), host(dst), address, NOTHING);
+        self.access(Operation::new(Width::W64, opcode), host(dst), target);
     }
 
-    fn store_register(&mut self, size: Size, src: Reg, address: Address) {
+    fn store_register(&mut self, size: Size, src: Reg, target: Target) {
         let operation = match size {
             Size::B => Operation::new(Width::W32, opcode::STORE_BYTE),
             Size::H => Operation { half: true, ..Operation::new(Width::W32, opcode::MOV.into()) },
             Size::W => Operation::new(Width::W32, opcode::MOV.into()),
             Size::DW => Operation::new(Width::W64, opcode::MOV.into()),
         };
-        encode::memory(&mut self.asm, operation, host(src), address, NOTHING);
+        self.access(operation, host(src), target);
     }
 
-    fn store_imm(&mut self, size: Size, imm: i32, address: Address) {
+    fn store_imm(&mut self, size: Size, imm: i32, target: Target) {
         let (operation, len) = match size {
             Size::B => (Operation::new(Width::W32, opcode::STORE_BYTE_IMMEDIATE), 1),
             Size::H => (Operation { half: true, ..Operation::new(Width::W32, opcode::STORE_IMMEDIATE) }, 2),
             Size::W => (Operation::new(Width::W32, opcode::STORE_IMMEDIATE), 4),
             Size::DW if self.options.planted.is(Fault::StoreImmZeroExtended) => {
-                self.store_imm(Size::W, imm, address);
-                return self.store_imm(Size::W, 0, address.plus(4));
+                self.store_imm(Size::W, imm, target);
+                return self.store_imm(Size::W, 0, Target { displacement: target.displacement + 4, ..target });
             }
             Size::DW => (Operation::new(Width::W64, opcode::STORE_IMMEDIATE), 4),
         };
-        let imm = Bytes { word: u64::from(imm as u32), len };
-        encode::memory(&mut self.asm, operation, 0, address, imm);
+        self.access(operation, 0, target);
+        self.asm.put(Bytes { word: u64::from(imm as u32), len });
     }
 
     /// A locked operation. Those that are not aligned are Rust's: the machine would do them, and stop all others for it.
+    #[inline(never)]
     pub(super) fn atomic(&mut self, index: u32, op: AtomicOp, width: Width, (base, off): (Reg, i16), src: Reg) {
         let size = width.size();
-        self.checked(index, Need::Both, size, base, off, |compiler, address| {
-            match address.index() {
+        self.checked(index, Need::Both, size, base, off, |compiler, target| {
+            match target.index {
                 Some(SCRATCH) => {}
-                Some(index) => compiler.load_address(Width::W32, index, address.displacement()),
-                None => encode::load_low(&mut compiler.asm, SCRATCH, address.displacement() as u32),
+                Some(index) => encode::load_address(&mut compiler.asm, Width::W32, index, target.displacement),
+                None => encode::load_low(&mut compiler.asm, SCRATCH, target.displacement as u32),
             }
             x64!(compiler.asm; test r11b, BYTE size.bytes() as i8 - 1);
             let misaligned = compiler.asm.jump_forward(Some(Cc::NotEqual));
@@ -301,7 +334,7 @@ impl Compiler<'_> {
 
     /// One instruction at the address in `r11`.
     fn at_scratch(&mut self, opcode: u16, width: Width, operand: Host) {
-        encode::memory(&mut self.asm, Operation::new(width, opcode), operand, in_arena(SCRATCH, 0), NOTHING);
+        encode::arena(&mut self.asm, Operation::new(width, opcode), operand, SCRATCH, 0);
     }
 
     /// A fetching operation that the machine does not have: tried until nobody came in between.

@@ -26,10 +26,11 @@ pub(super) const CELLS: Host = 12;
 /// Holds no guest register.
 pub(super) const SCRATCH: Host = 11;
 
-/// Machine registers of `r0` to `r10`.
-const HOSTS: [Host; 11] = [RAX, 7, 6, RDX, RCX, 8, 3, 13, 14, 15, 5];
+/// Machine registers of `r0` to `r10`, and what fills up the table.
+const HOSTS: [Host; 16] = [RAX, 7, 6, RDX, RCX, 8, 3, 13, 14, 15, 5, 0, 0, 0, 0, 0];
 
 /// Where a guest register lives.
+#[inline(always)]
 pub(super) fn host(reg: Reg) -> Host {
-    HOSTS[usize::from(reg.number())]
+    HOSTS[usize::from(reg.number()) % HOSTS.len()]
 }
