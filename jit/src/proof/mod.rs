@@ -11,6 +11,7 @@
 //! proved is checked as the program runs.
 
 mod order;
+mod plan;
 mod state;
 mod transfer;
 mod value;
@@ -25,6 +26,7 @@ use softbpf::memory::{Permission, STACK_FRAME};
 use softbpf::program_type::ProgramType;
 
 use order::{Order, Turn};
+pub(crate) use plan::{Lookup, Plan, Plans};
 use state::{State, negated};
 pub(crate) use transfer::MAP_LOOKUP_ELEM;
 pub(crate) use value::Place;
@@ -39,46 +41,6 @@ pub(crate) const CONTEXT_BYTES: usize = 512;
 
 /// States that are kept whole; of further ones less is known, so that no program takes more memory than it is worth.
 const MAX_STATES: usize = 1 << 14;
-
-/// How an access is to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Plan {
-    /// Not an access, or one of which nothing is known.
-    #[default]
-    Unknown,
-    /// Likely in this object: to be compared with its limits.
-    Likely(Place),
-    /// In bounds, at one of these offsets of an object that is open for it.
-    Proved(Place),
-    /// Not an access, but a call of a helper that only tells what is in the world: its place in
-    /// [`Machine::steady_answers`].
-    Answer(u64),
-    /// Not an access, but a lookup in a map that has elements.
-    Lookup(Lookup),
-}
-
-/// A lookup: the index of the map, and where its key is, from the top of the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lookup(u64);
-
-impl Lookup {
-    fn new(map: u32, key: Option<i32>) -> Lookup {
-        Lookup(u64::from(map) << 32 | u64::from(key.unwrap_or(0) as u32))
-    }
-
-    /// Index of the map.
-    pub(crate) fn map(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// Where the key is, if that is known: below the top.
-    pub(crate) fn key(self) -> Option<i32> {
-        Some(self.0 as i32).filter(|&key| key != 0)
-    }
-}
-
-// Plans are handed on in two registers.
-const _: () = assert!(size_of::<Plan>() == 16);
 
 /// What must be true of a run for the proofs to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -125,20 +87,14 @@ impl PacketFields {
 /// The plans of all instructions, by index, and what they rely on.
 #[derive(Debug)]
 pub(crate) struct Proofs {
-    pub(crate) plans: Vec<Plan>,
+    pub(crate) plans: Plans,
     pub(crate) assumptions: Assumptions,
 }
 
 impl Proofs {
     /// Has everything checked: what was proved becomes likely.
     pub(crate) fn doubt(&mut self) {
-        for plan in &mut self.plans {
-            match *plan {
-                Plan::Proved(place) => *plan = Plan::Likely(place),
-                Plan::Lookup(_) | Plan::Answer(_) => *plan = Plan::Unknown,
-                Plan::Unknown | Plan::Likely(_) => {}
-            }
-        }
+        self.plans.doubt();
         self.assumptions = Assumptions::default();
     }
 }
@@ -171,7 +127,7 @@ pub(crate) fn prove(
             brought: 0,
             turn: 0,
             sound: true,
-            proofs: Proofs { plans: vec![Plan::Unknown; code.insns().len()], assumptions: Assumptions::default() },
+            proofs: Proofs { plans: Plans::unknown(code.insns().len()), assumptions: Assumptions::default() },
         };
         pass.run();
         (pass.sound, pass.proofs)

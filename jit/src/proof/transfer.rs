@@ -75,7 +75,7 @@ impl Pass<'_> {
 
     fn load(&mut self, index: usize, state: &mut State, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
         let plan = self.plan(state, base, off, size, true, false);
-        self.proofs.plans[index] = plan;
+        self.proofs.plans.set(index, plan);
         let loaded = match (plan, size) {
             (Plan::Proved(place), Size::DW | Size::W) => match (place.region(), place.offsets().single()) {
                 (Region::Stack, Some(at)) if size == Size::DW => state.spilled(at),
@@ -112,7 +112,7 @@ impl Pass<'_> {
 
     fn store(&mut self, index: usize, state: &mut State, size: Size, (base, off): (Reg, i16), value: Value) {
         let plan = self.plan(state, base, off, size, false, true);
-        self.proofs.plans[index] = plan;
+        self.proofs.plans.set(index, plan);
         if let Plan::Proved(place) = plan
             && place.region() == Region::Stack
             && let Some(at) = place.offsets().single()
@@ -135,7 +135,7 @@ impl Pass<'_> {
     ) {
         let size = width.size();
         let plan = self.plan(state, base, off, size, true, true);
-        self.proofs.plans[index] = plan;
+        self.proofs.plans.set(index, plan);
         self.written(state, plan, size);
         match op {
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
@@ -158,7 +158,7 @@ impl Pass<'_> {
             self.proofs.assumptions.not_mocked(MAP_LOOKUP_ELEM);
             if let Some(map) = self.looked_up(map) {
                 let id = index as u32;
-                self.proofs.plans[index] = Plan::Lookup(Lookup::new(map, key_in_frame(key)));
+                self.proofs.plans.set(index, Plan::Lookup(Lookup::new(map, key_in_frame(key))));
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
                 state.set(Reg::R0, Value::MaybeNull(Found::new(map, id)));
@@ -174,7 +174,7 @@ impl Pass<'_> {
         {
             // Nor does it.
             self.proofs.assumptions.not_mocked(number);
-            self.proofs.plans[index] = Plan::Answer(place as u64);
+            self.proofs.plans.set(index, Plan::Answer(place as u64));
             return;
         }
         if !self.planted.is(Fault::ProofHelperKeepsSpilled) {

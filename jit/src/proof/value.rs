@@ -57,6 +57,10 @@ const FAR: i64 = (1 << 23) - 1;
 pub(crate) struct Place(u64);
 
 impl Place {
+    /// The bits of both offsets, and what stands there for any.
+    const ALL_OFFSETS: u64 = (1 << 48) - 1;
+    const ANYWHERE: u64 = 1 << 23;
+
     /// `None` for a map from number 8192 on, of which nothing is known.
     pub(super) fn new(region: Region, offsets: Offsets) -> Option<Place> {
         let (kind, map) = match region {
@@ -67,12 +71,34 @@ impl Place {
             Region::Element(map) => (4, map),
         };
         let map = u64::from(u16::try_from(map).ok().filter(|map| map >> 13 == 0)?);
-        Some(Place(map << 51 | kind << 48).with(offsets))
+        Some(Place(map << 51 | kind << Place::KIND).with(offsets))
     }
 
     /// At this offset from the top of the stack frame.
     pub(crate) fn in_frame(offset: i32) -> Place {
         Place(0).with(Offsets::exactly(offset))
+    }
+
+    /// Where the kind of the region is in the word: 0 to 4.
+    pub(super) const KIND: u32 = 48;
+
+    pub(super) fn of(word: u64) -> Place {
+        Place(word)
+    }
+
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn kind(self) -> u64 {
+        self.0 >> Place::KIND & 7
+    }
+
+    /// Whether its offset can be any.
+    #[inline(always)]
+    pub(super) fn is_anywhere(self) -> bool {
+        self.0 & Place::ALL_OFFSETS == Place::ANYWHERE
     }
 
     /// Whether that is the stack frame.
@@ -85,7 +111,7 @@ impl Place {
     #[inline(always)]
     pub(crate) fn region(self) -> Region {
         let map = (self.0 >> 51) as u32;
-        match self.0 >> 48 & 7 {
+        match self.kind() {
             0 => Region::Stack,
             1 => Region::Context,
             2 => Region::Packet,
@@ -109,18 +135,17 @@ impl Place {
     /// At other offsets in the same region.
     fn with(self, offsets: Offsets) -> Place {
         const BITS: u64 = (1 << 24) - 1;
-        const ANYWHERE: u64 = 1 << 23;
         let Offsets { min, max } = offsets;
-        let region = self.0 >> 48 << 48;
         if i64::from(min) < -FAR || i64::from(max) > FAR {
-            return Place(region | ANYWHERE);
+            return self.anywhere();
         }
-        Place(region | (max as u64 & BITS) << 24 | min as u64 & BITS)
+        Place(self.0 & !Place::ALL_OFFSETS | (max as u64 & BITS) << 24 | min as u64 & BITS)
     }
 
     /// In the same region, wherever.
-    fn anywhere(self) -> Place {
-        self.with(Offsets::ANY)
+    #[inline(always)]
+    pub(super) fn anywhere(self) -> Place {
+        Place(self.0 & !Place::ALL_OFFSETS | Place::ANYWHERE)
     }
 
     fn same_region(self, other: Place) -> bool {

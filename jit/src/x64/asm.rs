@@ -5,6 +5,7 @@ use dynasmrt::{AssemblyOffset, DynasmApi, VecAssembler};
 
 use softbpf::insn::Width;
 
+use super::code::{CodeError, CodeMemory, WritableMemory};
 use super::encode::{self, Operation, group, opcode};
 
 /// An assembler with labels, for the routines that all code shares.
@@ -18,11 +19,14 @@ macro_rules! x64 {
 }
 pub(super) use x64;
 
-/// Machine code under way: what is common is put there a word at a time, what is rare by `dynasm!`. Jumps are aimed with
-/// [`Forward`].
+/// Machine code under way, in memory that will be executable: what is common is put there a word at a time, what is rare by
+/// `dynasm!`. Jumps are aimed with [`Forward`].
 #[derive(Debug)]
 pub(super) struct Assembler {
-    code: Vec<u8>,
+    memory: WritableMemory,
+    len: usize,
+    /// Why there is no more memory; what is put then goes nowhere.
+    failed: Option<CodeError>,
 }
 
 /// Bytes of an instruction, or of a part of one, the first one lowest.
@@ -35,42 +39,59 @@ pub(super) struct Bytes {
 
 impl Assembler {
     /// With room for so many bytes, and more when it needs it.
-    pub(super) fn with_capacity(capacity: usize) -> Assembler {
-        Assembler { code: Vec::with_capacity(capacity) }
+    pub(super) fn with_capacity(capacity: usize) -> Result<Assembler, CodeError> {
+        Ok(Assembler { memory: WritableMemory::new(capacity.max(WORD))?, len: 0, failed: None })
     }
 
     /// Offset of what comes next.
+    #[inline(always)]
     pub(super) fn offset(&self) -> u32 {
-        self.code.len() as u32
+        self.len as u32
     }
 
     #[inline(always)]
     pub(super) fn put(&mut self, bytes: Bytes) {
-        const WORD: usize = size_of::<u64>();
         debug_assert!(bytes.len <= WORD);
-        let len = self.code.len();
-        if self.code.capacity() - len < WORD {
+        if self.memory.room(self.len) < WORD {
             self.make_room();
         }
-        // SAFETY: there is room for a whole word behind the code, and what it has behind `bytes.len`, which is no more than
-        // that, is not kept.
-        unsafe {
-            self.code.as_mut_ptr().add(len).cast::<u64>().write_unaligned(bytes.word.to_le());
-            self.code.set_len(len + bytes.len.min(WORD));
-        }
+        // What stands behind the bytes is written over, or not kept.
+        self.memory.write(self.len, bytes.word);
+        self.len += bytes.len.min(WORD);
     }
 
     #[cold]
     #[inline(never)]
     fn make_room(&mut self) {
-        self.code.reserve(self.code.len().max(64));
+        if let Err(error) = self.memory.grow(self.len) {
+            // Nothing will come of it, but there has to be room for what is put until somebody asks.
+            self.failed = Some(error);
+            self.len = 0;
+        }
     }
 
-    /// The code.
-    pub(super) fn take(self) -> Vec<u8> {
-        self.code
+    /// Has a jump go to this offset.
+    #[inline]
+    pub(super) fn aim(&mut self, jump: Forward, to: u32) {
+        let Forward(end) = jump;
+        // It is in the code, but for one that failed.
+        if let Some(distance) = self.memory.bytes_mut(self.len).get_mut(..end as usize).and_then(<[u8]>::last_chunk_mut)
+        {
+            *distance = to.wrapping_sub(end).to_le_bytes();
+        }
+    }
+
+    /// The code, executable.
+    pub(super) fn finish(self) -> Result<CodeMemory, CodeError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => self.memory.make_executable(self.len),
+        }
     }
 }
+
+/// Bytes that are put at a time.
+const WORD: usize = size_of::<u64>();
 
 impl Extend<u8> for Assembler {
     #[inline]
@@ -90,7 +111,7 @@ impl<'b> Extend<&'b u8> for Assembler {
 
 impl DynasmApi for Assembler {
     fn offset(&self) -> AssemblyOffset {
-        AssemblyOffset(self.code.len())
+        AssemblyOffset(self.len)
     }
 
     #[inline]
@@ -99,7 +120,7 @@ impl DynasmApi for Assembler {
     }
 
     fn align(&mut self, alignment: usize, with: u8) {
-        while !self.code.len().is_multiple_of(alignment) {
+        while !self.len.is_multiple_of(alignment) {
             self.push(with);
         }
     }
@@ -132,14 +153,6 @@ pub(super) enum Cc {
 #[must_use]
 pub(super) struct Forward(u32);
 
-impl Forward {
-    /// Has it go to this offset.
-    pub(super) fn aim(self, code: &mut [u8], to: u32) {
-        let end = self.0 as usize;
-        code[end - 4..end].copy_from_slice(&to.wrapping_sub(self.0).to_le_bytes());
-    }
-}
-
 impl Assembler {
     /// A jump forward: always, or on a condition.
     pub(super) fn jump_forward(&mut self, cc: Option<Cc>) -> Forward {
@@ -164,8 +177,7 @@ impl Assembler {
 
     /// Has a jump come here.
     pub(super) fn aim_here(&mut self, jump: Forward) {
-        let here = self.offset();
-        jump.aim(&mut self.code, here);
+        self.aim(jump, self.offset());
     }
 
     /// A jump to code that is there, in its short form where it is near.
@@ -190,12 +202,16 @@ mod tests {
 
     #[test]
     fn there_is_always_more_room() {
-        let mut asm = Assembler::with_capacity(0);
+        let mut asm = Assembler::with_capacity(0).unwrap();
         for number in 0..1000_u64 {
             asm.put(Bytes { word: number, len: 3 });
         }
-        let code = asm.take();
-        assert_eq!(code.len(), 3000);
+        asm.extend(std::iter::repeat_n(0x90, 1 << 17));
+        let code = asm.finish().unwrap();
+        let code = code.bytes();
+        assert_eq!(code.len(), 3000 + (1 << 17));
+        let (code, nops) = code.split_at(3000);
+        assert!(nops.iter().all(|&nop| nop == 0x90));
         assert!(code.chunks(3).enumerate().all(|(number, bytes)| bytes == &number.to_le_bytes()[..3]));
     }
 
@@ -207,19 +223,19 @@ mod tests {
             (127, Some(Cc::Equal), &[0x0f, 0x84, 0x7b, 0xff, 0xff, 0xff]),
             (127, None, &[0xe9, 0x7c, 0xff, 0xff, 0xff]),
         ] {
-            let mut asm = Assembler::with_capacity(0);
+            let mut asm = Assembler::with_capacity(0).unwrap();
             asm.extend(std::iter::repeat_n(0x90, distance));
             asm.jump_back(cc, 0);
-            assert_eq!(&asm.take()[distance..], expected, "{distance} {cc:?}");
+            assert_eq!(&asm.finish().unwrap().bytes()[distance..], expected, "{distance} {cc:?}");
         }
     }
 
     #[test]
     fn a_jump_forward_goes_where_it_is_aimed() {
-        let mut asm = Assembler::with_capacity(0);
+        let mut asm = Assembler::with_capacity(0).unwrap();
         let jump = asm.jump_forward(Some(Cc::Less));
         asm.push(0x90);
         asm.aim_here(jump);
-        assert_eq!(asm.take(), [0x0f, 0x8c, 1, 0, 0, 0, 0x90]);
+        assert_eq!(asm.finish().unwrap().bytes(), [0x0f, 0x8c, 1, 0, 0, 0, 0x90]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::proof::{Assumptions, Plan};
+use crate::proof::Assumptions;
 use dynasmrt::DynasmError;
 use memmap2::{Mmap, MmapMut};
 use softbpf::engine::ProgramId;
@@ -28,6 +28,65 @@ const SPARE_BYTES: usize = 64 << 10;
 /// program. They are writable, not executable, and hold nothing that was code.
 static SPARE: Spares = Spares::new();
 
+/// Memory that code is written to: not executable.
+#[derive(Debug)]
+pub(super) struct WritableMemory {
+    mapping: MmapMut,
+    /// Where it begins, and its length.
+    start: *mut u8,
+    len: usize,
+}
+
+impl WritableMemory {
+    /// With room for so many bytes.
+    pub(super) fn new(room: usize) -> Result<WritableMemory, CodeError> {
+        let spare = if room <= SPARE_BYTES { SPARE.take() } else { None };
+        Ok(WritableMemory::of(match spare {
+            Some(mapping) => mapping,
+            None => MmapMut::map_anon(room.max(SPARE_BYTES))?,
+        }))
+    }
+
+    fn of(mut mapping: MmapMut) -> WritableMemory {
+        let (start, len) = (mapping.as_mut_ptr(), mapping.len());
+        WritableMemory { mapping, start, len }
+    }
+
+    /// Bytes behind an offset.
+    #[inline(always)]
+    pub(super) fn room(&self, offset: usize) -> usize {
+        self.len.saturating_sub(offset)
+    }
+
+    /// Writes a word at an offset behind which there is room for it.
+    #[inline(always)]
+    pub(super) fn write(&mut self, offset: usize, word: u64) {
+        assert!(self.room(offset) >= size_of::<u64>());
+        // SAFETY: it lies in the mapping, which nobody else uses.
+        unsafe { self.start.add(offset).cast::<u64>().write_unaligned(word.to_le()) }
+    }
+
+    /// The first bytes, or all of them.
+    pub(super) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        let len = len.min(self.len);
+        &mut self.mapping[..len]
+    }
+
+    /// Twice as large, with the first bytes as they are.
+    pub(super) fn grow(&mut self, keep: usize) -> Result<(), CodeError> {
+        let mut mapping = MmapMut::map_anon(self.len.saturating_mul(2))?;
+        let kept = self.bytes_mut(keep);
+        mapping[..kept.len()].copy_from_slice(kept);
+        *self = WritableMemory::of(mapping);
+        Ok(())
+    }
+
+    /// Has the first bytes executed from now on, and not written any more.
+    pub(super) fn make_executable(self, len: usize) -> Result<CodeMemory, CodeError> {
+        Ok(CodeMemory { mapping: Some(self.mapping.make_exec()?), len: len.min(self.len) })
+    }
+}
+
 /// Executable memory: written, then read and executed only. When it is dropped it is made writable, overwritten, and kept for
 /// other code or unmapped.
 #[derive(Debug)]
@@ -38,14 +97,11 @@ pub(super) struct CodeMemory {
 }
 
 impl CodeMemory {
+    /// Of code that is there.
     pub(super) fn new(code: &[u8]) -> Result<CodeMemory, CodeError> {
-        let spare = if code.len() <= SPARE_BYTES { SPARE.take() } else { None };
-        let mut mapping = match spare {
-            Some(mapping) => mapping,
-            None => MmapMut::map_anon(code.len().max(SPARE_BYTES))?,
-        };
-        mapping[..code.len()].copy_from_slice(code);
-        Ok(CodeMemory { mapping: Some(mapping.make_exec()?), len: code.len() })
+        let mut memory = WritableMemory::new(code.len())?;
+        memory.bytes_mut(code.len()).copy_from_slice(code);
+        memory.make_executable(code.len())
     }
 
     /// Address of a byte of the code.
@@ -134,8 +190,6 @@ pub(super) struct Compiled {
     pub(super) epilogue: u32,
     /// By index: offset of an instruction's code. What comes behind the last one belongs to all.
     pub(super) starts: Vec<u32>,
-    /// By index: how accesses are made.
-    pub(super) plans: Vec<Plan>,
     /// Its stack frame must be open while it runs.
     pub(super) needs_frame: bool,
     /// What must be true of a run for the code to be right.

@@ -20,10 +20,10 @@ use super::alu;
 use super::asm::{Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Block};
 use crate::fault::Fault;
-use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan};
+use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan, Plans};
 
 use super::cells::{self, CellMemory};
-use super::code::{CodeError, CodeMemory, Compiled, Function, HelperSite, Site};
+use super::code::{CodeError, Compiled, Function, HelperSite, Site};
 use super::encode::{self, group, opcode};
 use super::idiom;
 use super::memory::Miss;
@@ -80,7 +80,7 @@ pub(super) struct Compiler<'c> {
     number: u32,
     pub(super) machine: &'c Machine,
     /// How accesses are made.
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Plans,
     /// Some access is compared with the limits of context or packet.
     pub(super) likely_objects: bool,
     /// Some helper's answer is taken from the cells.
@@ -106,14 +106,14 @@ pub(super) struct Compiler<'c> {
     pub(super) needs_frame: bool,
 }
 
-/// Compiles a program of a machine.
+/// Compiles a program of a machine; how accesses are made is of use to who describes the code.
 pub(super) fn compile(
     machine: &Machine,
     id: ProgramId,
     program: &Arc<Program>,
     options: Options,
     tables: Tables<'_>,
-) -> Result<Compiled, CodeError> {
+) -> Result<(Compiled, Plans), CodeError> {
     let code = program.code();
     let blocks = blocks::blocks(code);
     let mut proofs = proof::prove(machine, id, program.program_type(), code, &blocks, options.planted);
@@ -124,7 +124,7 @@ pub(super) fn compile(
     let insns = options.planted.taken_for(code.insns());
     let len = insns.len();
     let mut compiler = Compiler {
-        asm: Assembler::with_capacity(len * 12 + 256),
+        asm: Assembler::with_capacity(len * 12 + 256)?,
         options,
         tables,
         block: blocks[0],
@@ -155,35 +155,46 @@ pub(super) fn compile(
     let functions = compiler.functions();
     compiler.stubs();
     let Compiler {
-        asm, blocks, sites, plans, likely_objects, answers, starts, jumps, calls, aimed, needs_frame, ..
+        mut asm,
+        blocks,
+        sites,
+        plans,
+        likely_objects,
+        answers,
+        starts,
+        jumps,
+        calls,
+        aimed,
+        needs_frame,
+        ..
     } = compiler;
-    let mut bytes = asm.take();
     for (jump, number) in jumps {
-        jump.aim(&mut bytes, starts[blocks[number as usize].start as usize]);
+        asm.aim(jump, starts[blocks[number as usize].start as usize]);
     }
     for (call, number) in calls {
         let first = blocks[number as usize].start;
         if let Ok(at) = functions.binary_search_by_key(&first, |function| function.index) {
-            call.aim(&mut bytes, functions[at].call);
+            asm.aim(call, functions[at].call);
         }
     }
     for (jump, to) in aimed {
-        jump.aim(&mut bytes, to);
+        asm.aim(jump, to);
     }
+    let memory = asm.finish()?;
     debug_assert!(sites.is_sorted_by_key(|site| site.offset));
-    Ok(Compiled {
-        memory: CodeMemory::new(&bytes)?,
+    let compiled = Compiled {
+        memory,
         program: Arc::clone(program),
         sites,
         functions,
         epilogue,
         starts,
-        plans,
         needs_frame,
         assumptions,
         likely_objects,
         answers,
-    })
+    };
+    Ok((compiled, plans))
 }
 
 impl Compiler<'_> {
@@ -380,7 +391,7 @@ impl Compiler<'_> {
     #[inline(never)]
     fn call(&mut self, index: u32, callee: Callee) {
         match callee {
-            Callee::Helper(helper) => match self.plans[index as usize] {
+            Callee::Helper(helper) => match self.plans.get(index as usize) {
                 Plan::Lookup(lookup) => self.lookup(index, lookup),
                 Plan::Answer(place) => self.answer(index, helper, place as i32),
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) => self.helper(index, helper, None),

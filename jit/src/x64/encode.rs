@@ -338,9 +338,9 @@ mod tests {
 
     /// What an emitter writes, as text.
     fn hex(emit: impl FnOnce(&mut Assembler)) -> String {
-        let mut asm = Assembler::with_capacity(0);
+        let mut asm = Assembler::with_capacity(0).unwrap();
         emit(&mut asm);
-        asm.take().iter().map(|byte| format!("{byte:02x}")).collect()
+        asm.finish().unwrap().bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn load(width: Width, dst: Host, address: Address) -> String {

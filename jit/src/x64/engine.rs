@@ -21,6 +21,7 @@ use super::run::{Run, Special};
 use crate::blocks::SLACK;
 use crate::fault::Fault;
 use crate::inspect::Compilation;
+use crate::proof::Plans;
 
 /// Numbers of windows that are kept at least before those that are there twice are sorted out.
 const MAX_FLEETING: usize = 4096;
@@ -115,7 +116,7 @@ impl Jit {
         }
         let options = self.options;
         if self.programs[id.index()].proved.is_none() {
-            let compiled = self.compile(machine, id, options)?;
+            let (compiled, _) = self.compile(machine, id, options)?;
             self.programs[id.index()].proved = Some(compiled);
         }
         let proved = self.programs[id.index()].proved.as_deref()?;
@@ -123,13 +124,13 @@ impl Jit {
             return self.programs[id.index()].proved.as_deref();
         }
         if self.programs[id.index()].plain.is_none() {
-            let compiled = self.compile(machine, id, Options { proofs: false, ..options })?;
+            let (compiled, _) = self.compile(machine, id, Options { proofs: false, ..options })?;
             self.programs[id.index()].plain = Some(compiled);
         }
         self.programs[id.index()].plain.as_deref()
     }
 
-    fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<Box<Compiled>> {
+    fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<(Box<Compiled>, Plans)> {
         let program = Arc::clone(machine.program(id)?);
         let placed = *machine.placed();
         self.objects[CONTEXT].get_or_insert(placed.context.0);
@@ -137,7 +138,7 @@ impl Jit {
             self.objects[PACKET].get_or_insert(packet);
         }
         let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers, objects: self.objects };
-        let compiled = compile::compile(machine, id, &program, options, tables).ok()?;
+        let (compiled, plans) = compile::compile(machine, id, &program, options, tables).ok()?;
         self.perf.program(&compiled);
         if compiled.likely_objects && !self.likely_objects {
             self.likely_objects = true;
@@ -147,17 +148,18 @@ impl Jit {
             self.answers = true;
             self.note_answers(machine);
         }
-        Some(Box::new(compiled))
+        Some((Box::new(compiled), plans))
     }
 
     /// Compiles a program; the size of the code.
     pub(super) fn code_size(&mut self, machine: &mut Machine, id: ProgramId) -> Option<usize> {
-        Some(self.compile(machine, id, self.options)?.memory.bytes().len())
+        Some(self.compile(machine, id, self.options)?.0.memory.bytes().len())
     }
 
     /// Compiles a program and describes the code.
     pub(super) fn inspect(&mut self, machine: &mut Machine, id: ProgramId) -> Option<Compilation> {
-        Some(self.compile(machine, id, self.options)?.describe())
+        let (compiled, plans) = self.compile(machine, id, self.options)?;
+        Some(compiled.describe(&plans))
     }
 
     /// Tells code where the run's objects are.

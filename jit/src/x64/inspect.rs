@@ -5,18 +5,18 @@ use softbpf::machine::Machine;
 
 use super::code::Compiled;
 use crate::inspect::{Compilation, CompiledFunction, CompiledInsn, Note};
-use crate::proof::Plan;
+use crate::proof::{Plan, Plans};
 
 impl Compiled {
     /// A description for people and tools.
-    pub(super) fn describe(&self) -> Compilation {
+    pub(super) fn describe(&self, plans: &Plans) -> Compilation {
         let mut windows = vec![false; self.starts.len()];
         for site in self.sites.iter().filter(|site| site.window.is_some()) {
             windows[site.index as usize] = true;
         }
         let insns = self.starts.windows(2).enumerate().map(|(index, range)| CompiledInsn {
             code: range[0] as usize..range[1] as usize,
-            note: self.note(index, windows[index]),
+            note: note(plans.get(index), windows[index]),
         });
         let functions = self.functions.iter();
         Compilation {
@@ -28,17 +28,17 @@ impl Compiled {
                 .collect(),
         }
     }
+}
 
-    fn note(&self, index: usize, window: bool) -> Option<Note> {
-        match *self.plans.get(index)? {
-            Plan::Proved(place) => {
-                let offsets = place.offsets();
-                Some(Note::Proved { region: place.region(), first: offsets.min.into(), last: offsets.max.into() })
-            }
-            Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
-            Plan::Likely(place) => Some(Note::Likely(place.region())),
-            Plan::Unknown | Plan::Lookup(_) | Plan::Answer(_) => None,
+fn note(plan: Plan, window: bool) -> Option<Note> {
+    match plan {
+        Plan::Proved(place) => {
+            let offsets = place.offsets();
+            Some(Note::Proved { region: place.region(), first: offsets.min.into(), last: offsets.max.into() })
         }
+        Plan::Likely(_) | Plan::Unknown if window => Some(Note::Window),
+        Plan::Likely(place) => Some(Note::Likely(place.region())),
+        Plan::Unknown | Plan::Lookup(_) | Plan::Answer(_) => None,
     }
 }
 

@@ -91,18 +91,13 @@ impl Compiler<'_> {
         off: i16,
         access: impl FnOnce(&mut Self, Target),
     ) {
-        // At a constant offset from `r10` it is in the frame for all to see, whatever has been proved.
-        if base == Reg::R10 && in_frame(off, size) {
-            self.plans[index as usize] = Plan::Proved(Place::in_frame(off.into()));
-        }
         let mut missed = None;
-        let target = if let Plan::Proved(place) = self.plans[index as usize] {
+        let target = if let Some(place) = self.proof(index, size, base, off) {
             self.needs_frame |= place.is_on_stack();
             self.proved(place, base, off)
         } else {
             self.needs_frame = true;
-            let likely = if let Plan::Likely(place) = self.plans[index as usize] { Some(place.region()) } else { None };
-            missed = Some(self.check(likely, need, size, base, off));
+            missed = Some(self.check(index, need, size, base, off));
             Target::behind(host(base), off.into())
         };
         let here = self.offset();
@@ -111,6 +106,21 @@ impl Compiler<'_> {
             let miss = Miss { index, base, off, size, need, window, access: here, end: self.offset() };
             self.stub_of(missed, Stub::Miss(miss));
         }
+    }
+
+    /// Where an access is for sure.
+    #[inline(always)]
+    fn proof(&mut self, index: u32, size: Size, base: Reg, off: i16) -> Option<Place> {
+        if let Plan::Proved(place) = self.plans.get(index as usize) {
+            return Some(place);
+        }
+        // At a constant offset from `r10` it is in the frame for all to see, whatever has been proved.
+        let place = Place::in_frame(off.into());
+        let sure = base == Reg::R10 && in_frame(off, size);
+        sure.then(|| {
+            self.plans.set(index as usize, Plan::Proved(place));
+            place
+        })
     }
 
     /// The address of an access that needs no check. Unless it is a constant, it is computed in 32 bits, so that it is in
@@ -147,7 +157,9 @@ impl Compiler<'_> {
 
     /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
     #[inline(never)]
-    fn check(&mut self, likely: Option<Region>, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
+    fn check(&mut self, index: u32, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
+        let plan = self.plans.get(index as usize);
+        let likely = if let Plan::Likely(place) = plan { Some(place.region()) } else { None };
         let missed = match likely {
             Some(Region::Stack) => {
                 let frame = STACK_FRAME as i32;
