@@ -21,6 +21,8 @@ pub(crate) struct Block {
     pub(crate) target: u32,
     /// Most instructions executed since the last checkpoint.
     unasked: u32,
+    /// Its last instruction jumps there, always or on a condition.
+    pub(crate) jumps: bool,
     /// A jump comes back to here.
     pub(crate) loop_head: bool,
     /// A call comes here.
@@ -34,14 +36,6 @@ impl Block {
     pub(crate) fn len(self) -> u32 {
         self.end - self.start
     }
-}
-
-/// What is known of an instruction that a block begins with: bits.
-mod mark {
-    pub(super) const LEADER: u8 = 1;
-    pub(super) const LOOP_HEAD: u8 = 2;
-    pub(super) const CALLABLE: u8 = 4;
-    pub(super) const CHECKPOINT: u8 = 8;
 }
 
 /// Index of the instruction that a jump or call goes to. The check has made sure that it exists.
@@ -62,91 +56,143 @@ fn goes_or_points_elsewhere(insn: &Insn) -> bool {
     )
 }
 
+/// How an instruction leads to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    /// Jumps there.
+    Jump,
+    /// Calls it.
+    Call,
+    /// Has it called by others.
+    Pointer,
+    /// Is a call in front of it.
+    Return,
+}
+
+/// One that does: indices of both.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    from: u32,
+    to: u32,
+    lead: Lead,
+}
+
+/// A set of indices.
+#[derive(Debug)]
+struct Set(Vec<u64>);
+
+impl Set {
+    /// Of indices up to this one.
+    fn new(last: usize) -> Set {
+        Set(vec![0; last / 64 + 1])
+    }
+
+    fn add(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Does something with each, in order.
+    fn each(&self, mut act: impl FnMut(u32)) {
+        for (start, &word) in (0..).step_by(64).zip(&self.0) {
+            let mut left = word;
+            while left != 0 {
+                act(start + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+    }
+}
+
 /// All blocks of a program, in order; they are numbered from 0.
 pub(crate) fn blocks(code: &Code) -> Vec<Block> {
     let len = code.insns().len();
-    let mut marks = vec![0; len + 1];
-    // Of instructions that go to another one: both indices.
-    let mut ways = Vec::new();
-    marks[0] = mark::LEADER | mark::CHECKPOINT;
+    let mut leaders = Set::new(len);
+    leaders.add(0);
+    let mut ways = Vec::with_capacity(len / 8 + 8);
     for (index, insn) in code.insns().iter().enumerate() {
         if !goes_or_points_elsewhere(insn) {
             continue;
         }
-        if let Some(off) = insn.jump_offset() {
-            let to = target(code, index, off);
-            let back = if to <= index { mark::LOOP_HEAD | mark::CHECKPOINT } else { 0 };
-            marks[to] |= mark::LEADER | back;
-            ways.push((index as u32, to as u32));
-        }
-        if let Insn::Call(Callee::Local(off)) | Insn::LoadImm64 { value: Imm64::Code(off), .. } = *insn {
-            let to = target(code, index, off);
-            marks[to] |= mark::LEADER | mark::CALLABLE | mark::CHECKPOINT;
-            if let Insn::Call(_) = insn {
-                ways.push((index as u32, to as u32));
+        let mut lead = |to: usize, lead: Lead| {
+            leaders.add(to);
+            ways.push(Way { from: index as u32, to: to as u32, lead });
+        };
+        if let Insn::LoadImm64 { value, .. } = *insn {
+            if let Imm64::Code(off) = value {
+                lead(target(code, index, off), Lead::Pointer);
             }
-        }
-        let checkpoint = if let Insn::Call(_) = insn { mark::CHECKPOINT } else { 0 };
-        if !matches!(insn, Insn::LoadImm64 { .. }) {
-            marks[index + 1] |= mark::LEADER | checkpoint;
-        }
-    }
-    let mut blocks = cut(&marks[..len]);
-    aim(&mut blocks, &ways);
-    set_checkpoints(code, &mut blocks);
-    blocks
-}
-
-/// The blocks that begin at marks.
-fn cut(marks: &[u8]) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::with_capacity(marks.len() / 8 + 8);
-    let mut index = 0;
-    while let Some(&mark) = marks.get(index) {
-        if mark == 0 {
-            // Most instructions begin none: eight are looked at together.
-            let eight = marks[index..].first_chunk().map(|eight| u64::from_le_bytes(*eight));
-            index += eight.map_or(1, |eight| eight.trailing_zeros() as usize / 8);
             continue;
         }
-        if let Some(block) = blocks.last_mut() {
-            block.end = index as u32;
+        if let Insn::Call(callee) = *insn {
+            if let Callee::Local(off) = callee {
+                lead(target(code, index, off), Lead::Call);
+            }
+            lead(index + 1, Lead::Return);
+            continue;
         }
-        blocks.push(Block {
-            start: index as u32,
-            end: marks.len() as u32,
-            target: 0,
-            unasked: 0,
-            loop_head: mark & mark::LOOP_HEAD != 0,
-            callable: mark & mark::CALLABLE != 0,
-            checkpoint: mark & mark::CHECKPOINT != 0,
-        });
-        index += 1;
+        if let Some(off) = insn.jump_offset() {
+            lead(target(code, index, off), Lead::Jump);
+        }
+        leaders.add(index + 1);
     }
+    let mut blocks = cut(&leaders, len as u32);
+    aim(&mut blocks, &ways);
+    set_checkpoints(&mut blocks);
     blocks
 }
 
-/// Tells blocks where they go: every instruction that goes elsewhere is the last one of its block.
-fn aim(blocks: &mut [Block], ways: &[(u32, u32)]) {
+/// The blocks that begin at these instructions, of so many.
+fn cut(leaders: &Set, len: u32) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::with_capacity(len as usize / 8 + 8);
+    leaders.each(|start| {
+        if let Some(block) = blocks.last_mut() {
+            block.end = start;
+        }
+        if start < len {
+            blocks.push(Block {
+                start,
+                end: len,
+                target: 0,
+                unasked: 0,
+                jumps: false,
+                loop_head: false,
+                callable: false,
+                checkpoint: start == 0,
+            });
+        }
+    });
+    blocks
+}
+
+/// Tells blocks where they go, and what comes to them: every instruction that goes elsewhere is the last one of its block.
+fn aim(blocks: &mut [Block], ways: &[Way]) {
     let mut number = 0;
-    for &(from, to) in ways {
+    for &Way { from, to, lead } in ways {
         while blocks[number].end <= from {
             number += 1;
         }
-        // Most go to the next block but one.
+        // Most go to the next block or the next but one; a call at the end returns to none.
         let near = blocks[number..].iter().take(4).position(|block| block.start == to);
-        blocks[number].target =
-            near.map_or_else(|| blocks.partition_point(|block| block.start < to), |near| number + near) as u32;
+        let found = near.map_or_else(|| blocks.partition_point(|block| block.start < to), |near| number + near);
+        if let Lead::Jump | Lead::Call = lead {
+            blocks[number].target = found as u32;
+            blocks[number].jumps = lead == Lead::Jump;
+        }
+        let Some(block) = blocks.get_mut(found) else { continue };
+        block.loop_head |= lead == Lead::Jump && to <= from;
+        block.callable |= matches!(lead, Lead::Call | Lead::Pointer);
+        block.checkpoint |= lead != Lead::Jump || to <= from;
     }
 }
 
 /// Makes further checkpoints where more than [`SLACK`] instructions could go by without one.
-fn set_checkpoints(code: &Code, blocks: &mut [Block]) {
+fn set_checkpoints(blocks: &mut [Block]) {
     for number in 0..blocks.len() {
         let block = &mut blocks[number];
         block.checkpoint |= block.unasked + block.len() > SLACK;
         let unasked = if block.checkpoint { 0 } else { block.unasked + block.len() };
-        let Block { target, end, .. } = *block;
-        if code.insns()[end as usize - 1].jump_offset().is_some() {
+        let Block { target, jumps, .. } = *block;
+        if jumps {
             let target = &mut blocks[target as usize];
             target.unasked = target.unasked.max(unasked);
         }

@@ -339,12 +339,10 @@ impl Pass<'_> {
     }
 
     /// How an access can be made, and what that relies on.
+    #[inline(always)]
     fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
-        let place = match state.get(base) {
-            Value::Pointer(place) => place.plus(off.into()),
-            Value::MaybeNull(found) => return found.place().map_or(Plan::Unknown, Plan::Likely),
-            Value::Constant(_) | Value::UpTo(_) | Value::PacketEnd => return Plan::Unknown,
-        };
+        let Some(place) = state.packed(base).place() else { return maybe(state.get(base)) };
+        let place = place.behind(off);
         let offsets = place.offsets();
         if offsets == Offsets::ANY || !self.inside(state, place.region(), offsets, size, read, write) {
             return Plan::Likely(place);
@@ -352,6 +350,7 @@ impl Pass<'_> {
         Plan::Proved(place)
     }
 
+    #[inline(always)]
     fn inside(&mut self, state: &State, region: Region, offset: Offsets, size: Size, read: bool, write: bool) -> bool {
         let end = offset.max.saturating_add(size.bytes() as i32);
         match region {
@@ -395,6 +394,15 @@ impl Pass<'_> {
             add_bits(&mut assumptions.writable, first, last);
         }
         true
+    }
+}
+
+/// How an access can be made through what is no pointer for sure.
+#[inline(never)]
+fn maybe(base: Value) -> Plan {
+    match base {
+        Value::MaybeNull(found) => found.place().map_or(Plan::Unknown, Plan::Likely),
+        Value::Constant(_) | Value::UpTo(_) | Value::Pointer(_) | Value::PacketEnd => Plan::Unknown,
     }
 }
 

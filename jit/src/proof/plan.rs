@@ -28,13 +28,13 @@ impl Lookup {
         Lookup(u64::from(map) << 32 | u64::from(key.unwrap_or(0) as u32))
     }
 
-    /// 48 bits: there is no key farther down than the frame reaches.
+    /// 28 bits: no more is known of maps with larger numbers, and there is no key farther down than the frame reaches.
     fn bits(self) -> u64 {
         u64::from(self.map()) << 16 | u64::from(self.0 as u16)
     }
 
     fn of(bits: u64) -> Lookup {
-        Lookup::new((bits >> 16) as u32, Some((bits as i16).into()))
+        Lookup::new((bits >> 16) as u32 & 0xfff, Some((bits as i16).into()))
     }
 
     /// Index of the map.
@@ -61,7 +61,7 @@ const UNKNOWN: u64 = 5;
 const ANSWER: u64 = 6;
 const LOOKUP: u64 = 7;
 
-/// The word of something else than a place, of up to 48 bits.
+/// The word of something else than a place, of up to 46 bits.
 const fn other(kind: u64, value: u64) -> u64 {
     kind << Place::KIND | value
 }
@@ -119,9 +119,9 @@ mod tests {
         let place = |region, offsets| Place::new(region, offsets).unwrap();
         let mut plans = vec![Plan::Unknown, Plan::Answer(0), Plan::Answer(7)];
         plans.extend(
-            [(0, None), (u32::MAX, Some(-512)), (7, Some(-4))].map(|(map, key)| Plan::Lookup(Lookup::new(map, key))),
+            [(0, None), (4095, Some(-512)), (7, Some(-4))].map(|(map, key)| Plan::Lookup(Lookup::new(map, key))),
         );
-        for region in [Region::Stack, Region::Context, Region::Packet, Region::Data(8191), Region::Element(3)] {
+        for region in [Region::Stack, Region::Context, Region::Packet, Region::Data(4095), Region::Element(3)] {
             plans.push(Plan::Proved(place(region, Offsets::exactly(-8))));
             plans.push(Plan::Likely(place(region, Offsets::ANY)));
         }

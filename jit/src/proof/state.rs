@@ -2,7 +2,7 @@
 
 use softbpf::insn::{Condition, Operand, Reg, Width};
 
-use super::value::{Offsets, Region, Value};
+use super::value::{Offsets, Packed, Region, Value};
 
 /// Spilled values that are followed at the same time; further ones are forgotten.
 const MAX_SPILLED: usize = 16;
@@ -10,9 +10,9 @@ const MAX_SPILLED: usize = 16;
 /// What is known of registers, spilled values and the packet.
 #[derive(Debug, PartialEq)]
 pub(super) struct State {
-    registers: [Value; 11],
+    registers: [Packed; 11],
     /// Values of 8 bytes on the stack, by their offset from the frame's top.
-    spilled: Vec<(i32, Value)>,
+    spilled: Vec<(i32, Packed)>,
     /// Bytes that the packet has at least.
     pub(super) packet: i32,
 }
@@ -34,35 +34,43 @@ impl Clone for State {
 impl State {
     /// Where a function begins.
     pub(super) fn unknown() -> State {
-        let mut registers = [Value::UNKNOWN; 11];
-        registers[10] = Value::start_of(Region::Stack);
+        let mut registers = [Packed::UNKNOWN; 11];
+        registers[10] = Value::start_of(Region::Stack).into();
         State { registers, spilled: Vec::new(), packet: 0 }
     }
 
-    pub(super) fn get(&self, reg: Reg) -> Value {
+    #[inline(always)]
+    pub(super) fn packed(&self, reg: Reg) -> Packed {
         self.registers[usize::from(reg.number())]
     }
 
-    pub(super) fn set(&mut self, reg: Reg, value: Value) {
-        self.registers[usize::from(reg.number())] = value;
+    #[inline(always)]
+    pub(super) fn get(&self, reg: Reg) -> Value {
+        self.packed(reg).unpack()
     }
 
-    pub(super) fn operand(&self, operand: Operand) -> Value {
+    #[inline(always)]
+    pub(super) fn set(&mut self, reg: Reg, value: impl Into<Packed>) {
+        self.registers[usize::from(reg.number())] = value.into();
+    }
+
+    #[inline(always)]
+    pub(super) fn operand(&self, operand: Operand) -> Packed {
         match operand {
-            Operand::Reg(reg) => self.get(reg),
-            Operand::Imm(imm) => Value::Constant(imm as i64 as u64),
+            Operand::Reg(reg) => self.packed(reg),
+            Operand::Imm(imm) => Packed::immediate(imm),
         }
     }
 
     /// The spilled value at an offset.
-    pub(super) fn spilled(&self, offset: i32) -> Value {
+    pub(super) fn spilled(&self, offset: i32) -> Packed {
         let find = self.spilled.iter().find(|&&(at, _)| at == offset);
-        find.map_or(Value::UNKNOWN, |&(_, value)| value)
+        find.map_or(Packed::UNKNOWN, |&(_, value)| value)
     }
 
-    pub(super) fn spill(&mut self, offset: i32, value: Value) {
+    pub(super) fn spill(&mut self, offset: i32, value: Packed) {
         self.overwrite(offset, offset + 7);
-        if value != Value::UNKNOWN && self.spilled.len() < MAX_SPILLED {
+        if value != Packed::UNKNOWN && self.spilled.len() < MAX_SPILLED {
             self.spilled.push((offset, value));
         }
     }
@@ -75,7 +83,7 @@ impl State {
     /// Anything on the stack may have been written: what was spilled is likely still there, and no more.
     pub(super) fn doubt_spilled(&mut self) {
         for (_, value) in &mut self.spilled {
-            *value = value.hint();
+            *value = value.unpack().hint().into();
         }
     }
 
@@ -95,18 +103,16 @@ impl State {
 
     /// A call: `r0` to `r5` are lost.
     pub(super) fn clobber(&mut self) {
-        self.registers[..6].fill(Value::UNKNOWN);
+        self.registers[..6].fill(Packed::UNKNOWN);
     }
 
     /// What is true of both.
     pub(super) fn join(&mut self, other: &State) {
         for (value, other) in self.registers.iter_mut().zip(&other.registers) {
-            if *value != *other {
-                *value = value.join(*other);
-            }
+            *value = joined(*value, *other);
         }
         for (at, value) in &mut self.spilled {
-            *value = value.join(other.spilled(*at));
+            *value = joined(*value, other.spilled(*at));
         }
         self.packet = self.packet.min(other.packet);
     }
@@ -114,25 +120,25 @@ impl State {
     /// Whether all that `self` claims is true of `other` as well.
     pub(super) fn covers(&self, other: &State) -> bool {
         self.packet <= other.packet
-            && self.registers.iter().zip(&other.registers).all(|(value, other)| value.covers(*other))
-            && self.spilled.iter().all(|(at, value)| value.covers(other.spilled(*at)))
+            && self.registers.iter().zip(&other.registers).all(|(value, other)| covers(*value, *other))
+            && self.spilled.iter().all(|(at, value)| covers(*value, other.spilled(*at)))
     }
 
     /// The values that one lookup gave, wherever they are, become this one.
     pub(super) fn replace_maybe_null(&mut self, id: u32, new: Value) {
         let places = self.registers.iter_mut().chain(self.spilled.iter_mut().map(|(_, value)| value));
         for value in places {
-            if let Value::MaybeNull(found) = *value
+            if let Value::MaybeNull(found) = value.unpack()
                 && found.id() == id
             {
-                *value = new;
+                *value = new.into();
             }
         }
     }
 
     /// Adds what is known where a condition holds.
     pub(super) fn assume(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand) {
-        let (a, b) = (self.get(dst), self.operand(src));
+        let (a, b) = (self.get(dst), self.operand(src).unpack());
         match (a, b) {
             (Value::MaybeNull(found), _) if b.constant() == Some(0) => match condition {
                 Condition::Eq => self.replace_maybe_null(found.id(), Value::Constant(0)),
@@ -190,6 +196,23 @@ impl State {
         };
         self.packet = self.packet.max(at_least);
     }
+}
+
+#[inline(always)]
+fn joined(value: Packed, other: Packed) -> Packed {
+    if value == other {
+        return value;
+    }
+    value.larger(other).unwrap_or_else(|| join_slowly(value, other))
+}
+
+#[inline(never)]
+fn join_slowly(value: Packed, other: Packed) -> Packed {
+    value.unpack().join(other.unpack()).into()
+}
+
+fn covers(value: Packed, other: Packed) -> bool {
+    value == other || value.unpack().covers(other.unpack())
 }
 
 /// The condition that holds of `(b, a)` when the one given holds of `(a, b)`.

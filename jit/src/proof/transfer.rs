@@ -7,7 +7,7 @@ use softbpf::memory::STACK_FRAME;
 use softbpf::semantics;
 
 use super::state::State;
-use super::value::{Found, Offsets, Region, Value};
+use super::value::{Found, Offsets, Packed, Region, Value};
 use super::{Lookup, Pass, Plan};
 use crate::fault::Fault;
 
@@ -21,19 +21,21 @@ impl Pass<'_> {
         match *insn {
             Insn::Alu { op, width, dst, src } => {
                 let operand = state.operand(src);
-                let unknown = operand.constant().is_none();
-                if unknown && op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) {
-                    return;
+                if op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) {
+                    let unknown = operand.unpack().constant().is_none();
+                    if unknown {
+                        return;
+                    }
                 }
-                state.set(dst, alu(op, width, state.get(dst), operand));
+                state.set(dst, alu(op, width, state.packed(dst), operand));
             }
-            Insn::Neg { dst, .. } => state.set(dst, Value::UNKNOWN),
+            Insn::Neg { dst, .. } => state.set(dst, Packed::UNKNOWN),
             Insn::MovSx { dst, src, .. } => {
                 let value = state.get(src).hint();
                 state.set(dst, value);
             }
             Insn::End { order, width, dst } => state.set(dst, byte_order(order, width, state.get(dst))),
-            Insn::AddrSpaceCast { dst, .. } => state.set(dst, Value::UNKNOWN),
+            Insn::AddrSpaceCast { dst, .. } => state.set(dst, Packed::UNKNOWN),
             Insn::LoadImm64 { dst, value } => state.set(dst, self.imm64(index, value)),
             Insn::Load { size, signed, dst, base, off } => self.load(index, state, size, signed, dst, (base, off)),
             Insn::LoadAcquire { size, dst, base, off } => self.load(index, state, size, false, dst, (base, off)),
@@ -42,13 +44,13 @@ impl Pass<'_> {
                 self.store(index, state, size, (base, off), value);
             }
             Insn::StoreRelease { size, base, off, src } => {
-                let value = state.get(src);
+                let value = state.packed(src);
                 self.store(index, state, size, (base, off), value);
             }
             Insn::Atomic { op, width, base, off, src } => self.atomic(index, state, op, width, (base, off), src),
             Insn::LoadPacket { .. } => {
                 state.clobber();
-                state.set(Reg::R0, Value::LOW);
+                state.set(Reg::R0, Packed::LOW);
             }
             Insn::Call(callee) => self.call(index, callee, state),
             // What they tell depends on where control goes.
@@ -73,57 +75,48 @@ impl Pass<'_> {
         }
     }
 
+    #[inline(always)]
     fn load(&mut self, index: usize, state: &mut State, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
         let plan = self.plan(state, base, off, size, true, false);
         self.proofs.plans.set(index, plan);
-        let loaded = match (plan, size) {
-            (Plan::Proved(place), Size::DW | Size::W) => match (place.region(), place.offsets().single()) {
-                (Region::Stack, Some(at)) if size == Size::DW => state.spilled(at),
-                (Region::Context, Some(at)) if size == Size::W && !signed => self.context_field(at),
-                (Region::Stack | Region::Context | Region::Packet | Region::Data(_) | Region::Element(_), _) => {
-                    Value::UNKNOWN
-                }
-            },
-            (Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) | Plan::Answer(_) | Plan::Lookup(_), _) => {
-                Value::UNKNOWN
-            }
-        };
         let value = match size {
-            _ if signed || loaded != Value::UNKNOWN => loaded,
-            Size::DW => Value::UNKNOWN,
-            Size::B | Size::H | Size::W => Value::UpTo(u64::MAX >> (64 - 8 * size.bytes())),
+            Size::B | Size::H | Size::W if signed => Packed::UNKNOWN,
+            Size::B => Packed::of_bits(8),
+            Size::H => Packed::of_bits(16),
+            Size::W => self.context_field(plan).unwrap_or(Packed::LOW),
+            Size::DW => spilled_at(plan).map_or(Packed::UNKNOWN, |at| state.spilled(at)),
         };
         state.set(dst, value);
     }
 
-    /// What a field of the context holds: the packet pointers are known.
-    fn context_field(&mut self, at: i32) -> Value {
-        let Some(fields) = self.packet_fields else { return Value::UNKNOWN };
+    /// What a field of the context holds, if that is known: the packet pointers are.
+    #[inline(always)]
+    fn context_field(&mut self, plan: Plan) -> Option<Packed> {
+        let fields = self.packet_fields?;
+        let Plan::Proved(place) = plan else { return None };
+        let at = place.offsets().single().filter(|_| place.region() == Region::Context)?;
         let value = if at == fields.data {
             Value::start_of(Region::Packet)
         } else if at == fields.data_end {
             Value::PacketEnd
         } else {
-            return Value::UNKNOWN;
+            return None;
         };
         self.proofs.assumptions.packet = Some(fields);
-        value
+        Some(value.into())
     }
 
-    fn store(&mut self, index: usize, state: &mut State, size: Size, (base, off): (Reg, i16), value: Value) {
+    #[inline(always)]
+    fn store(&mut self, index: usize, state: &mut State, size: Size, (base, off): (Reg, i16), value: Packed) {
         let plan = self.plan(state, base, off, size, false, true);
         self.proofs.plans.set(index, plan);
-        if let Plan::Proved(place) = plan
-            && place.region() == Region::Stack
-            && let Some(at) = place.offsets().single()
-            && size == Size::DW
-        {
-            state.spill(at, value);
-        } else {
-            self.written(state, plan, size);
+        match spilled_at(plan) {
+            Some(at) if size == Size::DW => state.spill(at, value),
+            Some(_) | None => self.written(state, plan, size),
         }
     }
 
+    #[inline(never)]
     fn atomic(
         &mut self,
         index: usize,
@@ -140,16 +133,17 @@ impl Pass<'_> {
         match op {
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
             AtomicOp::FetchAdd | AtomicOp::FetchOr | AtomicOp::FetchAnd | AtomicOp::FetchXor | AtomicOp::Xchg => {
-                state.set(src, Value::UNKNOWN);
+                state.set(src, Packed::UNKNOWN);
             }
-            AtomicOp::Cmpxchg => state.set(Reg::R0, Value::UNKNOWN),
+            AtomicOp::Cmpxchg => state.set(Reg::R0, Packed::UNKNOWN),
         }
     }
 
+    #[inline(never)]
     fn call(&mut self, index: usize, callee: Callee, state: &mut State) {
         let (map, key) = (state.get(Reg::R1), state.get(Reg::R2));
         if self.planted.is(Fault::ProofCallKeepsArguments) {
-            state.set(Reg::R0, Value::UNKNOWN);
+            state.set(Reg::R0, Packed::UNKNOWN);
         } else {
             state.clobber();
         }
@@ -161,7 +155,7 @@ impl Pass<'_> {
                 self.proofs.plans.set(index, Plan::Lookup(Lookup::new(map, key_in_frame(key))));
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
-                state.set(Reg::R0, Value::MaybeNull(Found::new(map, id)));
+                state.set(Reg::R0, Found::new(map, id).map_or(Value::UNKNOWN, Value::MaybeNull));
                 if self.planted.is(Fault::ProofNeverNull) {
                     state.set(Reg::R0, Value::start_of(Region::Element(map)));
                 }
@@ -209,7 +203,8 @@ impl Pass<'_> {
             MapType::LruHash,
             MapType::LruPercpuHash,
         ];
-        if known.contains(&map_type) { u32::try_from(index).ok() } else { None }
+        let map = u32::try_from(index).ok().filter(|&map| Found::new(map, 0).is_some());
+        map.filter(|_| known.contains(&map_type))
     }
 }
 
@@ -220,21 +215,43 @@ fn key_in_frame(key: Value) -> Option<i32> {
     (-(STACK_FRAME as i32)..=-4).contains(&at).then_some(at)
 }
 
+/// Offset of an access of the stack frame, if it is known.
 #[inline(always)]
-fn alu(op: AluOp, width: Width, dst: Value, src: Value) -> Value {
-    match (op, dst, src) {
-        (AluOp::Mov, _, _) if width == Width::W64 => src,
+fn spilled_at(plan: Plan) -> Option<i32> {
+    let Plan::Proved(place) = plan else { return None };
+    place.offsets().single().filter(|_| place.is_on_stack())
+}
+
+/// What an operation makes of two values: most are copies, or of any number, which it stays.
+#[inline(always)]
+fn alu(op: AluOp, width: Width, dst: Packed, src: Packed) -> Packed {
+    if width == Width::W64 {
+        if op == AluOp::Mov {
+            return src;
+        }
+        if dst == Packed::UNKNOWN && keeps_unknown(op) && (src.is_up_to() || src.is_constant()) {
+            return dst;
+        }
+    }
+    alu_slowly(op, width, dst, src)
+}
+
+/// Whether an operation on any number and another one gives any number.
+#[inline(always)]
+fn keeps_unknown(op: AluOp) -> bool {
+    matches!(op, AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::Xor | AluOp::Lsh | AluOp::Arsh)
+}
+
+#[inline(never)]
+fn alu_slowly(op: AluOp, width: Width, dst: Packed, src: Packed) -> Packed {
+    let (dst, src) = (dst.unpack(), src.unpack());
+    let value = match (op, dst, src) {
         (_, Value::Constant(dst), Value::Constant(src)) => Value::Constant(semantics::alu(op, width, dst, src)),
         (AluOp::Mov, _, Value::Constant(src)) => Value::Constant(src & u64::from(u32::MAX)),
-        // Most are of this kind: what is done to any number gives any number.
-        (
-            AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::Xor | AluOp::Lsh,
-            Value::UNKNOWN,
-            Value::Constant(_) | Value::UpTo(_),
-        ) if width == Width::W64 => Value::UNKNOWN,
         (..) if width == Width::W64 => alu64(op, dst, src),
         (..) => alu32(op, dst, src),
-    }
+    };
+    value.into()
 }
 
 #[inline(never)]

@@ -49,19 +49,27 @@ impl Offsets {
     }
 }
 
-/// What is farther away than this is not known: of values larger than 8 MiB, accesses beyond are checked as the program runs.
-const FAR: i64 = (1 << 23) - 1;
+/// Bits of an offset.
+const OFFSET_BITS: u32 = 23;
 
-/// A region and offsets in it, in one word: values stay in registers that way, which is what makes the analysis fast.
+/// What is farther away than this is not known: of values larger than 4 MiB, accesses beyond are checked as the program runs.
+const FAR: i64 = (1 << (OFFSET_BITS - 1)) - 1;
+
+/// A region and offsets in it, in 61 bits: values stay in registers that way, which is what makes the analysis fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(u64);
 
 impl Place {
     /// The bits of both offsets, and what stands there for any.
-    const ALL_OFFSETS: u64 = (1 << 48) - 1;
-    const ANYWHERE: u64 = 1 << 23;
+    const ALL_OFFSETS: u64 = (1 << Place::KIND) - 1;
+    const ANYWHERE: u64 = 1 << (OFFSET_BITS - 1);
+    /// Where the kind of the region is: 0 to 4.
+    pub(super) const KIND: u32 = 2 * OFFSET_BITS;
+    /// Where the number of the map is, and its bits.
+    const MAP: u32 = Place::KIND + 3;
+    const MAP_BITS: u32 = 12;
 
-    /// `None` for a map from number 8192 on, of which nothing is known.
+    /// `None` for a map from number 4096 on, of which nothing is known.
     pub(super) fn new(region: Region, offsets: Offsets) -> Option<Place> {
         let (kind, map) = match region {
             Region::Stack => (0, 0),
@@ -70,17 +78,14 @@ impl Place {
             Region::Data(map) => (3, map),
             Region::Element(map) => (4, map),
         };
-        let map = u64::from(u16::try_from(map).ok().filter(|map| map >> 13 == 0)?);
-        Some(Place(map << 51 | kind << Place::KIND).with(offsets))
+        let map = Some(u64::from(map)).filter(|map| map >> Place::MAP_BITS == 0)?;
+        Some(Place(map << Place::MAP | kind << Place::KIND).with(offsets))
     }
 
     /// At this offset from the top of the stack frame.
     pub(crate) fn in_frame(offset: i32) -> Place {
         Place(0).with(Offsets::exactly(offset))
     }
-
-    /// Where the kind of the region is in the word: 0 to 4.
-    pub(super) const KIND: u32 = 48;
 
     pub(super) fn of(word: u64) -> Place {
         Place(word)
@@ -104,13 +109,13 @@ impl Place {
     /// Whether that is the stack frame.
     #[inline(always)]
     pub(crate) fn is_on_stack(self) -> bool {
-        self.0 >> 48 == 0
+        self.0 >> Place::KIND == 0
     }
 
     /// Which object.
     #[inline(always)]
     pub(crate) fn region(self) -> Region {
-        let map = (self.0 >> 51) as u32;
+        let map = (self.0 >> Place::MAP) as u32;
         match self.kind() {
             0 => Region::Stack,
             1 => Region::Context,
@@ -120,11 +125,18 @@ impl Place {
         }
     }
 
-    /// 24 bits each. No end is farther than [`FAR`]; the smallest number of 24 bits, in the first, stands for any offset.
+    /// No end is farther than [`FAR`]; the smallest number, in the first, stands for any offset.
     #[inline(always)]
     pub(crate) fn offsets(self) -> Offsets {
-        let (min, max) = ((self.0 << 40) as i64 >> 40, (self.0 << 16) as i64 >> 40);
-        if min < -FAR { Offsets::ANY } else { Offsets { min: min as i32, max: max as i32 } }
+        if self.is_anywhere() { Offsets::ANY } else { self.ends() }
+    }
+
+    /// Its offsets, if it has any.
+    #[inline(always)]
+    fn ends(self) -> Offsets {
+        const CUT: u32 = u64::BITS - OFFSET_BITS;
+        let end = |bits: u64| ((bits << CUT) as i64 >> CUT) as i32;
+        Offsets { min: end(self.0), max: end(self.0 >> OFFSET_BITS) }
     }
 
     /// So many bytes farther.
@@ -132,14 +144,25 @@ impl Place {
         self.with(self.offsets().plus(distance))
     }
 
+    /// So many bytes farther, as an access is behind its base.
+    #[inline(always)]
+    pub(super) fn behind(self, off: i16) -> Place {
+        if off == 0 || self.is_anywhere() {
+            return self;
+        }
+        let Offsets { min, max } = self.ends();
+        self.with(Offsets { min: min + i32::from(off), max: max + i32::from(off) })
+    }
+
     /// At other offsets in the same region.
+    #[inline(always)]
     fn with(self, offsets: Offsets) -> Place {
-        const BITS: u64 = (1 << 24) - 1;
+        const BITS: u64 = (1 << OFFSET_BITS) - 1;
         let Offsets { min, max } = offsets;
         if i64::from(min) < -FAR || i64::from(max) > FAR {
             return self.anywhere();
         }
-        Place(self.0 & !Place::ALL_OFFSETS | (max as u64 & BITS) << 24 | min as u64 & BITS)
+        Place(self.0 & !Place::ALL_OFFSETS | (max as u64 & BITS) << OFFSET_BITS | min as u64 & BITS)
     }
 
     /// In the same region, wherever.
@@ -149,7 +172,7 @@ impl Place {
     }
 
     fn same_region(self, other: Place) -> bool {
-        self.0 >> 48 == other.0 >> 48
+        self.0 >> Place::KIND == other.0 >> Place::KIND
     }
 }
 
@@ -158,8 +181,9 @@ impl Place {
 pub(crate) struct Found(u64);
 
 impl Found {
-    pub(super) fn new(map: u32, id: u32) -> Found {
-        Found(u64::from(map) << 32 | u64::from(id))
+    /// `None` for a map from number 4096 on, of which nothing is known.
+    pub(super) fn new(map: u32, id: u32) -> Option<Found> {
+        (map >> Place::MAP_BITS == 0).then_some(Found(u64::from(map) << 32 | u64::from(id)))
     }
 
     pub(super) fn map(self) -> u32 {
@@ -192,8 +216,93 @@ pub(crate) enum Value {
     PacketEnd,
 }
 
-// A state has dozens, and there is one for each jump.
+/// A value in a word, as states hold it: what kind it is in the lowest bits, and above them what is known. A number for which
+/// there is no room is any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packed(u64);
+
+impl Packed {
+    pub(super) const UNKNOWN: Packed = Packed(u64::MAX << KIND_BITS | UP_TO);
+    /// A number of 32 bits.
+    pub(super) const LOW: Packed = Packed((u32::MAX as u64) << KIND_BITS | UP_TO);
+
+    /// Whether it is a number of which at most the size is known.
+    #[inline(always)]
+    pub(super) fn is_up_to(self) -> bool {
+        self.0 & KINDS == UP_TO
+    }
+
+    /// Whether it is one number.
+    #[inline(always)]
+    pub(super) fn is_constant(self) -> bool {
+        self.0 & KINDS == CONSTANT
+    }
+
+    /// A number no larger than that of so many bits, which are no more than 32.
+    #[inline(always)]
+    pub(super) fn of_bits(bits: u32) -> Packed {
+        Packed(((1 << bits) - 1) << KIND_BITS | UP_TO)
+    }
+
+    /// An immediate.
+    #[inline(always)]
+    pub(super) fn immediate(imm: i32) -> Packed {
+        Packed((i64::from(imm) << KIND_BITS) as u64 | CONSTANT)
+    }
+
+    /// What is true of both, if at most their sizes are known.
+    #[inline(always)]
+    pub(super) fn larger(self, other: Packed) -> Option<Packed> {
+        (self.is_up_to() && other.is_up_to()).then_some(Packed(self.0.max(other.0)))
+    }
+
+    /// Where it points, if it is a pointer.
+    #[inline(always)]
+    pub(super) fn place(self) -> Option<Place> {
+        (self.0 & KINDS == POINTER).then_some(Place(self.0 >> KIND_BITS))
+    }
+
+    #[inline(always)]
+    pub(super) fn unpack(self) -> Value {
+        let rest = self.0 >> KIND_BITS;
+        match self.0 & KINDS {
+            UP_TO if self == Packed::UNKNOWN => Value::UNKNOWN,
+            UP_TO => Value::UpTo(rest),
+            CONSTANT => Value::Constant((self.0 as i64 >> KIND_BITS) as u64),
+            POINTER => Value::Pointer(Place(rest)),
+            MAYBE_NULL => Value::MaybeNull(Found(rest)),
+            _ => Value::PacketEnd,
+        }
+    }
+}
+
+const KIND_BITS: u32 = 3;
+const KINDS: u64 = (1 << KIND_BITS) - 1;
+const UP_TO: u64 = 0;
+const CONSTANT: u64 = 1;
+const POINTER: u64 = 2;
+const MAYBE_NULL: u64 = 3;
+const PACKET_END: u64 = 4;
+
+impl From<Value> for Packed {
+    #[inline(always)]
+    fn from(value: Value) -> Packed {
+        match value {
+            Value::Constant(number) if (number << KIND_BITS) as i64 >> KIND_BITS == number as i64 => {
+                Packed(number << KIND_BITS | CONSTANT)
+            }
+            Value::UpTo(largest) if largest < u64::MAX >> KIND_BITS => Packed(largest << KIND_BITS | UP_TO),
+            Value::Constant(_) | Value::UpTo(_) => Packed::UNKNOWN,
+            Value::Pointer(place) => Packed(place.0 << KIND_BITS | POINTER),
+            Value::MaybeNull(found) => Packed(found.0 << KIND_BITS | MAYBE_NULL),
+            Value::PacketEnd => Packed(PACKET_END),
+        }
+    }
+}
+
+// Values are handed on in two registers.
 const _: () = assert!(size_of::<Value>() == 16);
+const _: () = assert!(Place::MAP + Place::MAP_BITS + KIND_BITS == u64::BITS);
 
 impl Value {
     pub(crate) const UNKNOWN: Value = Value::UpTo(u64::MAX);
@@ -345,19 +454,53 @@ mod tests {
 
     #[test]
     fn a_place_is_what_it_was_made_of_or_anywhere() {
-        for region in [Region::Stack, Region::Context, Region::Packet, Region::Data(8191), Region::Element(7)] {
-            for (min, max) in [(0, 0), (-512, -1), (-8_388_607, 8_388_607), (3, 1 << 20)] {
+        for region in [Region::Stack, Region::Context, Region::Packet, Region::Data(4095), Region::Element(7)] {
+            for (min, max) in [(0, 0), (-512, -1), (-4_194_303, 4_194_303), (3, 1 << 20)] {
                 let offsets = Offsets { min, max };
                 let place = Place::new(region, offsets).unwrap();
                 assert_eq!((place.region(), place.offsets()), (region, offsets));
                 assert_eq!(place.is_on_stack(), region == Region::Stack);
             }
-            for (min, max) in [(-8_388_608, 0), (0, 8_388_608), (i32::MIN, i32::MAX), (1 << 24, 1 << 24)] {
+            for (min, max) in [(-4_194_304, 0), (0, 4_194_304), (i32::MIN, i32::MAX), (1 << 24, 1 << 24)] {
                 let place = Place::new(region, Offsets { min, max }).unwrap();
                 assert_eq!((place.region(), place.offsets()), (region, Offsets::ANY));
             }
         }
-        assert_eq!(Place::new(Region::Data(8192), Offsets::ANY), None);
+        assert_eq!(Place::new(Region::Data(4096), Offsets::ANY), None);
+    }
+
+    #[test]
+    fn what_is_behind_a_place_is_so_far_from_it() {
+        let place = |min, max| Place::new(Region::Packet, Offsets { min, max }).unwrap();
+        assert_eq!(place(-8, 4).behind(-3), place(-11, 1));
+        assert_eq!(place(0, 4_194_303).behind(1), place(0, 0).anywhere());
+        assert_eq!(place(-4_194_303, 0).behind(-1), place(0, 0).anywhere());
+        assert_eq!(place(0, 0).anywhere().behind(100), place(0, 0).anywhere());
+    }
+
+    #[test]
+    fn packed_values_are_what_they_were_or_any_number() {
+        for (value, numbers) in samples() {
+            let unpacked = Packed::from(value).unpack();
+            assert!(unpacked == value || unpacked == Value::UNKNOWN, "{value:?}: {unpacked:?}");
+            assert!(numbers.iter().all(|&number| is_true_of(unpacked, number)), "{value:?}: {unpacked:?}");
+        }
+        let found = Found::new(4095, u32::MAX).unwrap();
+        let small = [0, 1, (1 << 60) - 1, u64::MAX << 60, u64::MAX, 0xffff_c900_0000_0000];
+        let mut same: Vec<_> = small.map(Value::Constant).into();
+        same.extend([0, 255, (1 << 61) - 2, u64::MAX].map(Value::UpTo));
+        same.extend([Value::MaybeNull(found), Value::PacketEnd]);
+        for value in same {
+            assert_eq!(Packed::from(value).unpack(), value);
+        }
+        for far in [Value::Constant(1 << 60), Value::Constant(i64::MIN as u64), Value::UpTo((1 << 61) - 1)] {
+            assert_eq!(Packed::from(far).unpack(), Value::UNKNOWN);
+        }
+        assert_eq!(Packed::UNKNOWN.unpack(), Value::UNKNOWN);
+        assert_eq!(Packed::LOW.unpack(), Value::LOW);
+        assert_eq!(Packed::immediate(-7).unpack(), Value::Constant(-7_i64 as u64));
+        assert_eq!(Packed::of_bits(32), Packed::LOW);
+        assert_eq!(Packed::of_bits(8).unpack(), Value::UpTo(255));
     }
 
     #[test]
@@ -371,6 +514,10 @@ mod tests {
         for (a, _) in samples() {
             for (b, _) in samples() {
                 let join = a.join(b);
+                let (packed, other) = (Packed::from(a), Packed::from(b));
+                if let Some(larger) = packed.larger(other) {
+                    assert_eq!(larger.unpack(), packed.unpack().join(other.unpack()));
+                }
                 assert!(join.covers(a) && join.covers(b), "{a:?} {b:?}: {join:?}");
             }
         }

@@ -4,6 +4,7 @@
 //! a one-byte displacement. Behind the struct, in the same mapping, lie the windows of memory accesses.
 
 use std::mem::offset_of;
+use std::num::NonZeroU32;
 
 use memmap2::{MmapMut, MmapOptions};
 use softbpf::helpers::STEADY_HELPERS;
@@ -161,6 +162,16 @@ pub(super) struct Window {
     pub(super) len: u64,
 }
 
+/// Which window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WindowNumber(NonZeroU32);
+
+impl WindowNumber {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
 /// Bytes of the mapping that holds the cells and the windows: committed as it is used.
 const MAPPING: usize = 64 << 20;
 /// Where windows begin in the mapping.
@@ -200,15 +211,15 @@ impl CellMemory {
         self.cells
     }
 
-    /// A new window, by its number; `None` when there is no room.
-    pub(super) fn new_window(&mut self) -> Option<u32> {
+    /// A new window; `None` when there is no room.
+    pub(super) fn new_window(&mut self) -> Option<WindowNumber> {
         let end = WINDOWS + (self.used + 1) * size_of::<Window>();
         if end > MAPPING {
             return None;
         }
         self.used += 1;
         self.most = self.most.max(self.used);
-        Some(self.used as u32 - 1)
+        NonZeroU32::new(self.used as u32).map(WindowNumber)
     }
 
     /// Gives all windows back.
@@ -224,10 +235,10 @@ impl CellMemory {
     }
 
     /// Sets a window that was handed out.
-    pub(super) fn set_window(&mut self, number: u32, window: Window) {
-        assert!((number as usize) < self.used, "no window {number}");
+    pub(super) fn set_window(&mut self, number: WindowNumber, window: Window) {
+        assert!(number.index() < self.used, "no window {number:?}");
         // SAFETY: it was handed out and lies in the mapping, and code does not run now.
-        unsafe { self.windows().add(number as usize).write(window) };
+        unsafe { self.windows().add(number.index()).write(window) };
     }
 
     fn windows(&mut self) -> *mut Window {
@@ -248,9 +259,12 @@ impl Drop for CellMemory {
 }
 
 /// Displacement of a window from `r12`.
-pub(super) fn window_displacement(number: u32) -> i32 {
-    (WINDOWS + number as usize * size_of::<Window>()) as i32 - MIDDLE as i32
+pub(super) fn window_displacement(number: WindowNumber) -> i32 {
+    FIRST_WINDOW + (number.index() * size_of::<Window>()) as i32
 }
+
+/// That of the first one.
+const FIRST_WINDOW: i32 = WINDOWS as i32 - MIDDLE as i32;
 
 /// What lies at a displacement from `r12`, in a word or two: `fuel`, `context.read4`, `check.write8`, `window3.len`.
 pub(crate) fn name(displacement: i32) -> Option<String> {
@@ -276,7 +290,7 @@ pub(crate) fn name(displacement: i32) -> Option<String> {
     if let Some(value) = word(SCRATCH, 2) {
         return Some(format!("scratch{value}"));
     }
-    if let Some(word) = word(window_displacement(0), (MAPPING - WINDOWS) / 8) {
+    if let Some(word) = word(FIRST_WINDOW, (MAPPING - WINDOWS) / 8) {
         return Some(format!("window{}.{}", word / 2, ["start", "len"][word % 2]));
     }
     let (_, path) = FIELDS.iter().find(|(at, _)| *at == displacement)?;

@@ -8,6 +8,7 @@ use memmap2::{Mmap, MmapMut};
 use softbpf::engine::ProgramId;
 use softbpf::program::Program;
 
+use super::cells::WindowNumber;
 use super::spare::Spares;
 
 /// Why code cannot be made.
@@ -149,7 +150,7 @@ pub(super) struct Site {
     /// Where to go on behind the instruction, as an offset in the code.
     pub(super) resume: u32,
     /// Window of the access.
-    pub(super) window: Option<u32>,
+    pub(super) window: Option<WindowNumber>,
 }
 
 /// A call of a helper, known by its number.

@@ -22,11 +22,10 @@ use crate::blocks::{self, Block};
 use crate::fault::Fault;
 use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan, Plans};
 
-use super::cells::{self, CellMemory};
+use super::cells::{self, CellMemory, WindowNumber};
 use super::code::{CodeError, Compiled, Function, HelperSite, Site};
 use super::encode::{self, group, opcode};
 use super::idiom;
-use super::memory::Miss;
 use super::registers::{FUEL, SCRATCH, host};
 
 use softbpf::interp::MAY_GOTO_LOOPS;
@@ -47,8 +46,8 @@ pub(super) struct Tables<'t> {
 pub(super) enum Stub {
     /// Leave before the instruction with this index.
     Leave(u32),
-    /// Check an access.
-    Miss(Miss),
+    /// Check the access of the instruction with this index, which is at one offset and ends at another.
+    Miss { index: u32, window: Option<WindowNumber>, access: u32, end: u32 },
     /// Have the instruction with this index executed by Rust, and go on at this offset.
     Slow { index: u32, end: u32 },
     /// A lookup has found nothing; the element would be used at this offset.
@@ -65,7 +64,7 @@ impl Stub {
             | Stub::Slow { index, .. }
             | Stub::NoElement { index, .. }
             | Stub::Helper { index, .. }
-            | Stub::Miss(Miss { index, .. }) => index,
+            | Stub::Miss { index, .. } => index,
         }
     }
 }
@@ -88,7 +87,7 @@ pub(super) struct Compiler<'c> {
     id: ProgramId,
     code: &'c Code,
     /// What is compiled: the code's instructions, but for a planted fault.
-    insns: &'c [Insn],
+    pub(super) insns: &'c [Insn],
     /// By index: where an instruction's code begins.
     starts: Vec<u32>,
     /// Instructions that have been compiled.
@@ -123,6 +122,8 @@ pub(super) fn compile(
     let proof::Proofs { plans, assumptions } = proofs;
     let insns = options.planted.taken_for(code.insns());
     let len = insns.len();
+    // Most blocks end in a jump, and have a place or two where code may have to leave.
+    let (jumps, places) = (blocks.len(), blocks.len() + 16);
     let mut compiler = Compiler {
         asm: Assembler::with_capacity(len * 12 + 256)?,
         options,
@@ -139,11 +140,11 @@ pub(super) fn compile(
         insns: &insns,
         starts: vec![0; len + 1],
         done: 0,
-        jumps: Vec::new(),
+        jumps: Vec::with_capacity(jumps),
         calls: Vec::new(),
-        sites: Vec::new(),
-        stubs: Vec::new(),
-        aimed: Vec::new(),
+        sites: Vec::with_capacity(places),
+        stubs: Vec::with_capacity(places),
+        aimed: Vec::with_capacity(places),
         epilogue: None,
         needs_frame: false,
     };
@@ -325,18 +326,21 @@ impl Compiler<'_> {
     }
 
     /// A jump to code behind the program.
+    #[inline(always)]
     pub(super) fn jump_to_stub(&mut self, cc: Cc, stub: Stub) {
         let jump = self.asm.jump_forward(Some(cc));
         self.stub_of(jump, stub);
     }
 
     /// Where a jump goes that is there already.
+    #[inline(always)]
     pub(super) fn stub_of(&mut self, jump: Forward, stub: Stub) {
         self.stubs.push((jump, stub));
     }
 
     /// Notes that the code so far ends in a call of a routine for the instruction with this index.
-    pub(super) fn site(&mut self, index: u32, window: Option<u32>) -> usize {
+    #[inline(always)]
+    pub(super) fn site(&mut self, index: u32, window: Option<WindowNumber>) -> usize {
         let offset = self.offset();
         let mut charged = self.block.end - index;
         charged -= u32::from(charged > 1 && self.options.planted.is(Fault::RefundOneTooFew));
@@ -579,7 +583,7 @@ impl Compiler<'_> {
             self.aimed.push((jump, self.offset()));
             match stub {
                 Stub::Leave(index) => self.leave(index),
-                Stub::Miss(miss) => self.miss(miss),
+                Stub::Miss { index, window, access, end } => self.miss(index, window, access, end),
                 Stub::Slow { index, end } => {
                     self.slow(index);
                     self.resume_at(self.sites.len() - 1, end);

@@ -12,7 +12,7 @@ use softbpf::outcome::Trap;
 
 use super::Options;
 use super::assume;
-use super::cells::{CONTEXT, CellMemory, PACKET, Window};
+use super::cells::{CONTEXT, CellMemory, PACKET, Window, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Tables};
 use super::glue::{Glue, Returned};
@@ -59,7 +59,7 @@ pub(crate) struct Jit {
     objects: [Option<u32>; 2],
     helpers: Vec<HelperSite>,
     /// Windows in memory that the next run lays out anew.
-    fleeting: Vec<u32>,
+    fleeting: Vec<WindowNumber>,
     /// Length of `fleeting` at which it is sorted out.
     fleeting_limit: usize,
     /// [`Machine::load_id`] of the machine that code and windows are of.
@@ -212,7 +212,7 @@ impl Jit {
         self.helpers.get(usize::try_from(number).ok()?).copied()
     }
 
-    pub(super) fn set_window(&mut self, number: u32, window: Window, fleeting: bool) {
+    pub(super) fn set_window(&mut self, number: WindowNumber, window: Window, fleeting: bool) {
         // A list of those that move from object to object does not grow for ever.
         if fleeting && self.fleeting.last() != Some(&number) {
             self.fleeting.push(number);

@@ -9,27 +9,13 @@ use softbpf::insn::{AtomicOp, Operand, Reg, Size, Width};
 use softbpf::memory::{Permission, STACK_FRAME};
 
 use super::asm::{Bytes, Cc, Forward, x64};
-use super::cells::{self, CONTEXT, PACKET, limit_displacement, window_displacement};
+use super::cells::{self, CONTEXT, PACKET, WindowNumber, limit_displacement, window_displacement};
 use super::compile::{Compiler, Stub};
 use super::encode::{self, Address, Operation, group, opcode};
 use super::glue::{Need, check_index};
 use super::registers::{ARENA, Host, RAX, SCRATCH, host};
 use crate::fault::Fault;
 use crate::proof::{Place, Plan, Region};
-
-/// A check outside the line.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Miss {
-    pub(super) index: u32,
-    base: Reg,
-    off: i16,
-    size: Size,
-    need: Need,
-    window: Option<u32>,
-    /// Where the access is, and where it ends.
-    access: u32,
-    end: u32,
-}
 
 /// Where in the arena an access goes: so far from what a register holds, or from the start.
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +89,8 @@ impl Compiler<'_> {
         let here = self.offset();
         access(self, target);
         if let Some((missed, window)) = missed {
-            let miss = Miss { index, base, off, size, need, window, access: here, end: self.offset() };
-            self.stub_of(missed, Stub::Miss(miss));
+            let end = self.offset();
+            self.stub_of(missed, Stub::Miss { index, window, access: here, end });
         }
     }
 
@@ -157,7 +143,7 @@ impl Compiler<'_> {
 
     /// Jumps unless the access is in the object that it likely is in, or in its window; the jump, and the window's number.
     #[inline(never)]
-    fn check(&mut self, index: u32, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<u32>) {
+    fn check(&mut self, index: u32, need: Need, size: Size, base: Reg, off: i16) -> (Forward, Option<WindowNumber>) {
         let plan = self.plans.get(index as usize);
         let likely = if let Plan::Likely(place) = plan { Some(place.region()) } else { None };
         let missed = match likely {
@@ -209,7 +195,7 @@ impl Compiler<'_> {
         Some(Cc::AboveOrEqual)
     }
 
-    fn check_window(&mut self, base: Reg) -> (Forward, Option<u32>) {
+    fn check_window(&mut self, base: Reg) -> (Forward, Option<WindowNumber>) {
         let window = self.tables.cells.new_window();
         // Where there is no room for windows, the bitmaps decide every time.
         let cc = window.map(|window| {
@@ -224,17 +210,23 @@ impl Compiler<'_> {
     }
 
     /// Behind the program: the bitmaps decide about the access.
-    pub(super) fn miss(&mut self, miss: Miss) {
-        let size = match miss.size {
+    pub(super) fn miss(&mut self, index: u32, window: Option<WindowNumber>, access: u32, end: u32) {
+        // Only accesses miss.
+        let Some(operand) = self.insns[index as usize].memory() else { return };
+        let size = match operand.size {
             Size::DW if self.options.planted.is(Fault::BitmapHalf) => Size::W,
             size @ (Size::B | Size::H | Size::W | Size::DW) => size,
         };
-        let routine = cells::CHECK + 8 * check_index(miss.need, size);
-        encode::load_address(&mut self.asm, Width::W64, host(miss.base), miss.off.into());
-        self.asm.call_cell(routine);
-        let site = self.site(miss.index, miss.window);
-        self.resume_at(site, miss.end);
-        self.asm.jump_back(None, miss.access);
+        let need = match (operand.reads, operand.writes) {
+            (true, true) => Need::Both,
+            (_, false) => Need::Read,
+            (false, true) => Need::Write,
+        };
+        encode::load_address(&mut self.asm, Width::W64, host(operand.base), operand.off.into());
+        self.asm.call_cell(cells::CHECK + 8 * check_index(need, size));
+        let site = self.site(index, window);
+        self.resume_at(site, end);
+        self.asm.jump_back(None, access);
     }
 
     /// An operation on a register and what is there.
