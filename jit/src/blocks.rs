@@ -109,36 +109,44 @@ pub(crate) fn blocks(code: &Code) -> Vec<Block> {
     let mut leaders = Set::new(len);
     leaders.add(0);
     let mut ways = Vec::with_capacity(len / 8 + 8);
-    for (index, insn) in code.insns().iter().enumerate() {
-        if !goes_or_points_elsewhere(insn) {
+    for (start, eight) in (0..).step_by(8).zip(code.insns().chunks(8)) {
+        // Most do neither: eight are looked at together.
+        if !eight.iter().any(goes_or_points_elsewhere) {
             continue;
         }
-        let mut lead = |to: usize, lead: Lead| {
-            leaders.add(to);
-            ways.push(Way { from: index as u32, to: to as u32, lead });
-        };
-        if let Insn::LoadImm64 { value, .. } = *insn {
-            if let Imm64::Code(off) = value {
-                lead(target(code, index, off), Lead::Pointer);
-            }
-            continue;
+        for (index, insn) in (start..).zip(eight).filter(|(_, insn)| goes_or_points_elsewhere(insn)) {
+            note(code, index, insn, &mut leaders, &mut ways);
         }
-        if let Insn::Call(callee) = *insn {
-            if let Callee::Local(off) = callee {
-                lead(target(code, index, off), Lead::Call);
-            }
-            lead(index + 1, Lead::Return);
-            continue;
-        }
-        if let Some(off) = insn.jump_offset() {
-            lead(target(code, index, off), Lead::Jump);
-        }
-        leaders.add(index + 1);
     }
     let mut blocks = cut(&leaders, len as u32);
     aim(&mut blocks, &ways);
     set_checkpoints(&mut blocks);
     blocks
+}
+
+/// Where an instruction leads, and what begins behind it.
+fn note(code: &Code, index: usize, insn: &Insn, leaders: &mut Set, ways: &mut Vec<Way>) {
+    let mut lead = |to: usize, lead: Lead| {
+        leaders.add(to);
+        ways.push(Way { from: index as u32, to: to as u32, lead });
+    };
+    if let Insn::LoadImm64 { value, .. } = *insn {
+        if let Imm64::Code(off) = value {
+            lead(target(code, index, off), Lead::Pointer);
+        }
+        return;
+    }
+    if let Insn::Call(callee) = *insn {
+        if let Callee::Local(off) = callee {
+            lead(target(code, index, off), Lead::Call);
+        }
+        lead(index + 1, Lead::Return);
+        return;
+    }
+    if let Some(off) = insn.jump_offset() {
+        lead(target(code, index, off), Lead::Jump);
+    }
+    leaders.add(index + 1);
 }
 
 /// The blocks that begin at these instructions, of so many.

@@ -416,13 +416,6 @@ pub enum Insn {
         /// Address space of the operand.
         src_space: u16,
     },
-    /// `dst = value`, in two slots. RFC 9669 section 5.4.
-    LoadImm64 {
-        /// Destination.
-        dst: Reg,
-        /// What is loaded.
-        value: Imm64,
-    },
     /// `dst = *(size *)(base + off)`. RFC 9669 sections 5.1 and 5.2.
     Load {
         /// Size of the access.
@@ -488,6 +481,14 @@ pub enum Insn {
         size: Size,
         /// Offset into the packet.
         offset: PacketOffset,
+    },
+    // From here on what may go elsewhere, or point there: whoever looks for that has one comparison to make.
+    /// `dst = value`, in two slots. RFC 9669 section 5.4.
+    LoadImm64 {
+        /// Destination.
+        dst: Reg,
+        /// What is loaded.
+        value: Imm64,
     },
     /// `pc += off`: `goto` (16 bits) and `gotol` (32 bits). RFC 9669 section 4.3.
     Jump {

@@ -1,7 +1,7 @@
 //! What an instruction does to what is known.
 
 use softbpf::helpers::steady_helper;
-use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Callee, Imm64, Insn, Reg, Size, SwapWidth, Width};
+use softbpf::insn::{AluOp, AtomicOp, ByteOrder, Callee, Imm64, Insn, Operand, Reg, Size, SwapWidth, Width};
 use softbpf::map_spec::MapType;
 use softbpf::memory::STACK_FRAME;
 use softbpf::semantics;
@@ -19,15 +19,13 @@ impl Pass<'_> {
     #[inline(always)]
     pub(super) fn step(&mut self, index: usize, insn: &Insn, state: &mut State) {
         match *insn {
-            Insn::Alu { op, width, dst, src } => {
-                let operand = state.operand(src);
-                if op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) {
-                    let unknown = operand.unpack().constant().is_none();
-                    if unknown {
-                        return;
-                    }
-                }
-                state.set(dst, alu(op, width, state.packed(dst), operand));
+            // The two kinds of operands are told apart here, so that no more of the instruction is read than there is.
+            Insn::Alu { op, width, dst, src: Operand::Reg(src) } => {
+                let operand = state.packed(src);
+                self.alu(state, op, width, dst, operand);
+            }
+            Insn::Alu { op, width, dst, src: Operand::Imm(imm) } => {
+                self.alu(state, op, width, dst, Packed::immediate(imm));
             }
             Insn::Neg { dst, .. } => state.set(dst, Packed::UNKNOWN),
             Insn::MovSx { dst, src, .. } => {
@@ -39,9 +37,12 @@ impl Pass<'_> {
             Insn::LoadImm64 { dst, value } => state.set(dst, self.imm64(index, value)),
             Insn::Load { size, signed, dst, base, off } => self.load(index, state, size, signed, dst, (base, off)),
             Insn::LoadAcquire { size, dst, base, off } => self.load(index, state, size, false, dst, (base, off)),
-            Insn::Store { size, base, off, src } => {
-                let value = state.operand(src);
+            Insn::Store { size, base, off, src: Operand::Reg(src) } => {
+                let value = state.packed(src);
                 self.store(index, state, size, (base, off), value);
+            }
+            Insn::Store { size, base, off, src: Operand::Imm(imm) } => {
+                self.store(index, state, size, (base, off), Packed::immediate(imm));
             }
             Insn::StoreRelease { size, base, off, src } => {
                 let value = state.packed(src);
@@ -56,6 +57,14 @@ impl Pass<'_> {
             // What they tell depends on where control goes.
             Insn::Jump { .. } | Insn::JumpIf { .. } | Insn::MayGoto { .. } | Insn::Exit => {}
         }
+    }
+
+    #[inline(always)]
+    fn alu(&self, state: &mut State, op: AluOp, width: Width, dst: Reg, src: Packed) {
+        if op == AluOp::Add && self.planted.is(Fault::ProofAddIgnoresUnknown) && src.unpack().constant().is_none() {
+            return;
+        }
+        state.set(dst, alu(op, width, state.packed(dst), src));
     }
 
     fn imm64(&self, index: usize, value: Imm64) -> Value {
@@ -231,6 +240,11 @@ fn alu(op: AluOp, width: Width, dst: Packed, src: Packed) -> Packed {
         }
         if dst == Packed::UNKNOWN && keeps_unknown(op) && (src.is_up_to() || src.is_constant()) {
             return dst;
+        }
+        if op == AluOp::Rsh
+            && let Some(less) = dst.shifted_right(src)
+        {
+            return less;
         }
     }
     alu_slowly(op, width, dst, src)

@@ -250,6 +250,16 @@ impl Packed {
         Packed((i64::from(imm) << KIND_BITS) as u64 | CONSTANT)
     }
 
+    /// Shifted to the right by a constant, if at most its size is known.
+    #[inline(always)]
+    pub(super) fn shifted_right(self, amount: Packed) -> Option<Packed> {
+        let largest = if self == Packed::UNKNOWN { u64::MAX } else { self.0 >> KIND_BITS };
+        let amount = amount.0.checked_sub(CONSTANT).filter(|amount| amount & KINDS == 0)? >> KIND_BITS;
+        // By less than that there would be no room for the number.
+        (self.is_up_to() && (u64::from(KIND_BITS)..64).contains(&amount))
+            .then_some(Packed(largest >> amount << KIND_BITS | UP_TO))
+    }
+
     /// What is true of both, if at most their sizes are known.
     #[inline(always)]
     pub(super) fn larger(self, other: Packed) -> Option<Packed> {
@@ -501,6 +511,20 @@ mod tests {
         assert_eq!(Packed::immediate(-7).unpack(), Value::Constant(-7_i64 as u64));
         assert_eq!(Packed::of_bits(32), Packed::LOW);
         assert_eq!(Packed::of_bits(8).unpack(), Value::UpTo(255));
+    }
+
+    #[test]
+    fn numbers_are_shifted_as_far_as_their_size_is_known() {
+        let shifted = |value: Value, amount| Packed::from(value).shifted_right(Packed::immediate(amount));
+        assert_eq!(shifted(Value::UNKNOWN, 7).map(Packed::unpack), Some(Value::UpTo(u64::MAX >> 7)));
+        assert_eq!(shifted(Value::UNKNOWN, 63).map(Packed::unpack), Some(Value::UpTo(1)));
+        assert_eq!(shifted(Value::UpTo(255), 4).map(Packed::unpack), Some(Value::UpTo(15)));
+        for (value, amount) in
+            [(Value::UNKNOWN, 2), (Value::UNKNOWN, 64), (Value::UNKNOWN, -1), (Value::Constant(8), 3)]
+        {
+            assert_eq!(shifted(value, amount), None);
+        }
+        assert_eq!(Packed::UNKNOWN.shifted_right(Packed::of_bits(8)), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(super) fn emit(asm: &mut Assembler, options: Options, op: AluOp, width: Widt
 }
 
 /// `register = imm`, sign-extended; flags are lost.
+#[inline(always)]
 pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
     if imm == 0 {
         encode::arithmetic(asm, Width::W32, group::XOR, dst, dst);
@@ -55,6 +56,7 @@ pub(super) fn load_imm(asm: &mut Assembler, dst: Host, imm: i64) {
 }
 
 /// An operation with a register or an immediate.
+#[inline(always)]
 fn simple(asm: &mut Assembler, group: u8, width: Width, dst: Host, src: Operand) {
     match src {
         Operand::Reg(src) => encode::arithmetic(asm, width, group, dst, host(src)),
@@ -65,6 +67,7 @@ fn simple(asm: &mut Assembler, group: u8, width: Width, dst: Host, src: Operand)
     }
 }
 
+#[inline(always)]
 fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
     match (width, src) {
         (width, Operand::Reg(src)) => encode::mov(asm, width, dst, host(src)),
@@ -73,6 +76,7 @@ fn mov(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
     }
 }
 
+#[inline(always)]
 fn mul(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
     match src {
         Operand::Reg(src) => encode::multiply(asm, width, dst, host(src)),
@@ -82,6 +86,7 @@ fn mul(asm: &mut Assembler, width: Width, dst: Host, src: Operand) {
 
 // Shifts. The machine masks amounts as RFC 9669 section 4.1 does: 63 or 31, by the width.
 
+#[inline(always)]
 fn shift_by_constant(asm: &mut Assembler, op: AluOp, width: Width, dst: Host, amount: i32) {
     let group = match op {
         AluOp::Lsh => group::SHL,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dynasmrt::DynasmApi;
 use softbpf::codec::Code;
 use softbpf::engine::ProgramId;
-use softbpf::insn::{Callee, Condition, Insn, Operand, Reg, Width};
+use softbpf::insn::{AluOp, Callee, Condition, Insn, Operand, Reg, Width};
 use softbpf::machine::Machine;
 use softbpf::map_spec::MapType;
 use softbpf::maps::ArrayLayout;
@@ -151,7 +151,6 @@ pub(super) fn compile(
     for number in 0..compiler.blocks.len() {
         compiler.block(number);
     }
-    compiler.starts[len] = compiler.offset();
     let epilogue = compiler.epilogue();
     let functions = compiler.functions();
     compiler.stubs();
@@ -203,36 +202,31 @@ impl Compiler<'_> {
     fn block(&mut self, number: usize) {
         let block = self.blocks[number];
         (self.block, self.number) = (block, number as u32);
+        let insns = self.insns;
         let mut index = self.done;
         // It is behind the start only where a planted fault has made one of instructions of two blocks.
         if index == block.start as usize {
             if block.loop_head {
                 self.align(LOOP_ALIGN);
+                self.starts[index] = self.offset();
             }
-            self.starts[index] = self.offset();
             self.leader();
-            index += self.instruction(index);
         }
         while index < block.end as usize {
+            index += self.instruction(insns, index);
             self.starts[index] = self.offset();
-            index += self.instruction(index);
         }
         self.done = index;
     }
 
     /// The code of an instruction, or of those from there on that the machine has one for; how many.
     #[inline(always)]
-    fn instruction(&mut self, at: usize) -> usize {
-        let (insns, index) = (self.insns, at as u32);
+    fn instruction(&mut self, insns: &[Insn], at: usize) -> usize {
+        let index = at as u32;
         match insns[at] {
-            Insn::Alu { op, width, dst, src } => {
-                if idiom::may_begin(op, src)
-                    && let Some(len) = self.idiom(at)
-                {
-                    return len;
-                }
-                alu::emit(&mut self.asm, self.options, op, width, dst, src);
-            }
+            // The two kinds of operands are told apart here, so that no more of the instruction is read than there is.
+            Insn::Alu { op, width, dst, src: Operand::Reg(src) } => return self.alu(at, op, width, dst, src.into()),
+            Insn::Alu { op, width, dst, src: Operand::Imm(imm) } => return self.alu(at, op, width, dst, imm.into()),
             Insn::Neg { width, dst } => alu::neg(&mut self.asm, width, dst),
             Insn::MovSx { width, from, dst, src } => alu::movsx(&mut self.asm, width, from, dst, src),
             Insn::End { order, width, dst } => alu::byte_order(&mut self.asm, order, width, dst),
@@ -247,7 +241,12 @@ impl Compiler<'_> {
             }
             Insn::Load { size, signed, dst, base, off } => self.load(index, size, signed, dst, (base, off)),
             Insn::LoadAcquire { size, dst, base, off } => self.load_acquire(index, size, dst, (base, off)),
-            Insn::Store { size, base, off, src } => self.store(index, size, (base, off), src),
+            Insn::Store { size, base, off, src: Operand::Reg(src) } => {
+                self.store(index, size, (base, off), src.into());
+            }
+            Insn::Store { size, base, off, src: Operand::Imm(imm) } => {
+                self.store(index, size, (base, off), imm.into());
+            }
             Insn::StoreRelease { size, base, off, src } => self.store_release(index, size, (base, off), src),
             Insn::Atomic { op, width, base, off, src } => self.atomic(index, op, width, (base, off), src),
             Insn::LoadPacket { .. } => self.slow(index),
@@ -274,7 +273,19 @@ impl Compiler<'_> {
         1
     }
 
+    #[inline(always)]
+    fn alu(&mut self, at: usize, op: AluOp, width: Width, dst: Reg, src: Operand) -> usize {
+        if idiom::may_begin(op, src)
+            && let Some(len) = self.idiom(at)
+        {
+            return len;
+        }
+        alu::emit(&mut self.asm, self.options, op, width, dst, src);
+        1
+    }
+
     /// Makes one of instructions that the machine has one for; how many those are.
+    #[inline(never)]
     fn idiom(&mut self, index: usize) -> Option<usize> {
         let over_leader = self.options.planted.is(Fault::IdiomOverLeader);
         let end = if over_leader { self.insns.len() } else { self.block.end as usize };
