@@ -342,12 +342,14 @@ impl Pass<'_> {
     #[inline(always)]
     fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
         let Some(place) = state.packed(base).place() else { return maybe(state.get(base)) };
-        let place = place.behind(off);
-        let offsets = place.offsets();
-        if offsets == Offsets::ANY || !self.inside(state, place.region(), offsets, size, read, write) {
+        if place.is_anywhere() {
             return Plan::Likely(place);
         }
-        Plan::Proved(place)
+        let offsets = place.offsets_behind(off);
+        if !self.inside(state, place.region(), offsets, size, read, write) {
+            return Plan::Likely(place);
+        }
+        Plan::Proved(place.with(offsets))
     }
 
     #[inline(always)]

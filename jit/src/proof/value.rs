@@ -144,19 +144,16 @@ impl Place {
         self.with(self.offsets().plus(distance))
     }
 
-    /// So many bytes farther, as an access is behind its base.
+    /// Offsets of an access behind a base that is not anywhere.
     #[inline(always)]
-    pub(super) fn behind(self, off: i16) -> Place {
-        if off == 0 || self.is_anywhere() {
-            return self;
-        }
+    pub(super) fn offsets_behind(self, off: i16) -> Offsets {
         let Offsets { min, max } = self.ends();
-        self.with(Offsets { min: min + i32::from(off), max: max + i32::from(off) })
+        Offsets { min: min + i32::from(off), max: max + i32::from(off) }
     }
 
     /// At other offsets in the same region.
     #[inline(always)]
-    fn with(self, offsets: Offsets) -> Place {
+    pub(super) fn with(self, offsets: Offsets) -> Place {
         const BITS: u64 = (1 << OFFSET_BITS) - 1;
         let Offsets { min, max } = offsets;
         if i64::from(min) < -FAR || i64::from(max) > FAR {
@@ -482,10 +479,10 @@ mod tests {
     #[test]
     fn what_is_behind_a_place_is_so_far_from_it() {
         let place = |min, max| Place::new(Region::Packet, Offsets { min, max }).unwrap();
-        assert_eq!(place(-8, 4).behind(-3), place(-11, 1));
-        assert_eq!(place(0, 4_194_303).behind(1), place(0, 0).anywhere());
-        assert_eq!(place(-4_194_303, 0).behind(-1), place(0, 0).anywhere());
-        assert_eq!(place(0, 0).anywhere().behind(100), place(0, 0).anywhere());
+        assert_eq!(place(-8, 4).offsets_behind(-3), Offsets { min: -11, max: 1 });
+        assert_eq!(place(0, 4_194_303).offsets_behind(1), Offsets { min: 1, max: 4_194_304 });
+        assert!(place(0, 0).with(place(0, 4_194_303).offsets_behind(1)).is_anywhere());
+        assert!(place(0, 0).with(place(-4_194_303, 0).offsets_behind(-1)).is_anywhere());
     }
 
     #[test]

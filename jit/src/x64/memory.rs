@@ -42,14 +42,15 @@ impl Compiler<'_> {
     #[inline(always)]
     pub(super) fn load(&mut self, index: u32, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
         self.checked(index, Need::Read, size, base, off, |compiler, target| {
-            if signed { compiler.load_signed(size, dst, target) } else { compiler.load_plain(size, dst, target) }
+            let operation = if signed { load_signed(size) } else { load_plain(size) };
+            compiler.access(operation, host(dst), target);
         });
     }
 
     #[inline(always)]
     pub(super) fn store(&mut self, index: u32, size: Size, (base, off): (Reg, i16), src: Operand) {
         self.checked(index, Need::Write, size, base, off, |compiler, target| match src {
-            Operand::Reg(src) => compiler.store_register(size, src, target),
+            Operand::Reg(src) => compiler.access(store_register(size), host(src), target),
             Operand::Imm(imm) => compiler.store_imm(size, imm, target),
         });
     }
@@ -238,36 +239,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn load_plain(&mut self, size: Size, dst: Reg, target: Target) {
-        let operation = match size {
-            Size::B => Operation::new(Width::W32, opcode::LOAD_BYTE),
-            Size::H => Operation::new(Width::W32, opcode::LOAD_HALF),
-            Size::W => Operation::new(Width::W32, opcode::LOAD),
-            Size::DW => Operation::new(Width::W64, opcode::LOAD),
-        };
-        self.access(operation, host(dst), target);
-    }
-
-    fn load_signed(&mut self, size: Size, dst: Reg, target: Target) {
-        let opcode = match size {
-            Size::B => opcode::LOAD_SIGNED_BYTE,
-            Size::H => opcode::LOAD_SIGNED_HALF,
-            Size::W => opcode::MOVSXD.into(),
-            Size::DW => opcode::LOAD,
-        };
-        self.access(Operation::new(Width::W64, opcode), host(dst), target);
-    }
-
-    fn store_register(&mut self, size: Size, src: Reg, target: Target) {
-        let operation = match size {
-            Size::B => Operation::new(Width::W32, opcode::STORE_BYTE),
-            Size::H => Operation { half: true, ..Operation::new(Width::W32, opcode::MOV.into()) },
-            Size::W => Operation::new(Width::W32, opcode::MOV.into()),
-            Size::DW => Operation::new(Width::W64, opcode::MOV.into()),
-        };
-        self.access(operation, host(src), target);
-    }
-
+    #[inline(never)]
     fn store_imm(&mut self, size: Size, imm: i32, target: Target) {
         let (operation, len) = match size {
             Size::B => (Operation::new(Width::W32, opcode::STORE_BYTE_IMMEDIATE), 1),
@@ -373,6 +345,34 @@ impl Compiler<'_> {
             x64!(asm; mov rax, [DWORD r12 + cells::SCRATCH + 8]);
         }
         x64!(asm; mov r9, [DWORD r12 + cells::FUEL]);
+    }
+}
+
+fn load_plain(size: Size) -> Operation {
+    match size {
+        Size::B => Operation::new(Width::W32, opcode::LOAD_BYTE),
+        Size::H => Operation::new(Width::W32, opcode::LOAD_HALF),
+        Size::W => Operation::new(Width::W32, opcode::LOAD),
+        Size::DW => Operation::new(Width::W64, opcode::LOAD),
+    }
+}
+
+fn load_signed(size: Size) -> Operation {
+    let opcode = match size {
+        Size::B => opcode::LOAD_SIGNED_BYTE,
+        Size::H => opcode::LOAD_SIGNED_HALF,
+        Size::W => opcode::MOVSXD.into(),
+        Size::DW => opcode::LOAD,
+    };
+    Operation::new(Width::W64, opcode)
+}
+
+fn store_register(size: Size) -> Operation {
+    match size {
+        Size::B => Operation::new(Width::W32, opcode::STORE_BYTE),
+        Size::H => Operation { half: true, ..Operation::new(Width::W32, opcode::MOV.into()) },
+        Size::W => Operation::new(Width::W32, opcode::MOV.into()),
+        Size::DW => Operation::new(Width::W64, opcode::MOV.into()),
     }
 }
 
