@@ -40,6 +40,33 @@ fn a_may_goto_that_ends_early_is_found() -> TestResult {
 }
 
 #[test]
+fn a_budget_of_may_goto_that_a_function_has_used_up_for_its_caller_is_found() -> TestResult {
+    assert_found(Fault::CallForgetsLoops, |engine| {
+        let text = "
+            call use_up
+            r0 = 1
+            may_goto out
+            r0 = 2
+            out: exit
+            use_up: may_goto done
+            goto use_up
+            done: exit";
+        let mut vm = machine(&program(text), engine);
+        vm.fuel = 1 << 30;
+        Ok(vec![vm.run(MAIN, ())?])
+    })
+}
+
+#[test]
+fn what_a_function_leaves_in_its_frame_for_the_next_run_is_found() -> TestResult {
+    assert_found(Fault::FrameNotZeroed, |engine| {
+        let text = "call leave\n exit\n leave: r0 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 7\n exit";
+        let mut vm = machine(&program(text), engine);
+        Ok(vec![vm.run(MAIN, ())?, vm.run(MAIN, ())?])
+    })
+}
+
+#[test]
 fn a_window_that_outlives_its_run_is_found() -> TestResult {
     assert_found(Fault::FleetingWindowsStay, |engine| {
         // The negations hide from the analysis that it is the context.

@@ -25,8 +25,9 @@ const SECONDS: u64 = 60;
 /// Faults of the JIT that no generated program finds, but the tests in `jit_faults.rs`: a `may_goto` that comes to its end
 /// takes more instructions than those get, scenarios run twice on the same input, memory closes only between runs, nothing
 /// is mocked, and nobody counts calls.
-const OTHERS: [Fault; 5] = [
+const OTHERS: [Fault; 6] = [
     Fault::MayGotoOneTooFew,
+    Fault::CallForgetsLoops,
     Fault::WindowsStay,
     Fault::FleetingWindowsStay,
     Fault::AnswersStay,

@@ -189,6 +189,32 @@ fn a_subprogram_that_tail_calls_returns_to_its_caller() -> TestResult {
 }
 
 #[test]
+fn a_subprogram_whose_mock_tail_calls_returns_to_its_caller() -> TestResult {
+    // Nothing in the subprogram says that another program may take its place, and write to r6 to r9.
+    let first = "
+        r6 = 40
+        r9 = 2
+        call sub
+        r0 += r6
+        r0 += r9
+        exit
+        sub: r7 = 1
+        call ktime_get_ns
+        r0 = 99
+        exit";
+    let second = "r6 = 7\n r9 = 7\n r0 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 1\n exit";
+    try_on_every_engine(&programs(&[("first", first), ("second", second)])?, |vm| {
+        let second = vm.find_program("second")?;
+        vm.mock("ktime_get_ns", move |_| -> Result<u64, Stop> { Err(Stop::TailCall(second)) })?;
+        for _ in 0..2 {
+            let outcome = vm.run("first", [0; 8])?;
+            assert_eq!((outcome.ret, outcome.instructions), (Ok(42), 3 + 2 + 5 + 3));
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_callers_stack_survives_a_tail_call_below_it() -> TestResult {
     let first = format!("*(u64 *)(r10 - 8) = 5\n call sub\n r0 = *(u64 *)(r10 - 8)\n exit\n sub: {CALL_SLOT_1}\n exit");
     joined(&first, "*(u64 *)(r10 - 8) = 6\n r0 = 0\n exit", |outcome| assert_eq!(outcome.ret, Ok(5)))

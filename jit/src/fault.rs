@@ -106,10 +106,18 @@ faults! {
     HelperLosesR6,
     /// A function does not preserve `r6`.
     CallLosesR6,
+    /// A function is thought not to write `r7`.
+    CallForgetsR7,
+    /// A function is thought not to use its budget of `may_goto`.
+    CallForgetsLoops,
     /// A function's frame stays open behind it.
     FrameStaysOpen,
-    /// A function's frame is not opened.
+    /// A function's frame is taken for open when it is not.
     FrameNotOpened,
+    /// The interpreter takes over frames that are not open.
+    FramesNotHandedOver,
+    /// What a function leaves in its frame stays there for the next run.
+    FrameNotZeroed,
     /// A function's `may_goto` goes once less often.
     MayGotoOneTooFew,
     /// A block of several instructions is charged one too many.

@@ -11,21 +11,10 @@ use crate::Config;
 pub struct Compilation {
     /// Host address of the first byte.
     pub address: u64,
-    /// Machine code: that of the instructions in order, then functions' entries and stubs that all share.
+    /// Machine code: that of the instructions in order, then stubs that all share.
     pub code: Vec<u8>,
     /// One entry for each instruction, in order.
     pub insns: Vec<CompiledInsn>,
-    /// What can be called, in order.
-    pub functions: Vec<CompiledFunction>,
-}
-
-/// The entry of a function: code that opens a stack frame, calls the function's code, and closes the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompiledFunction {
-    /// Index of the function's first instruction.
-    pub index: usize,
-    /// Where the entry begins in [`Compilation::code`].
-    pub entry: usize,
 }
 
 /// The code of one instruction.

@@ -4,6 +4,8 @@
 
 #[cfg(all(target_arch = "x86_64", unix))]
 mod blocks;
+#[cfg(all(target_arch = "x86_64", unix))]
+mod effects;
 #[cfg(any(feature = "planted-faults", all(target_arch = "x86_64", unix)))]
 #[cfg_attr(not(all(target_arch = "x86_64", unix)), allow(dead_code))]
 mod fault;

@@ -41,8 +41,7 @@ fn target(instruction: &Instruction) -> Option<u64> {
     (instruction.op0_kind() == OpKind::NearBranch64).then(|| instruction.near_branch_target())
 }
 
-/// `slot_7` is the code of that slot, `enter_7` the entry of the function there, `stub_7` what code of slot 7 jumps to
-/// behind the program; `stub_7_2` its second one.
+/// `slot_7` is the code of that slot, `stub_7` what code of slot 7 jumps to behind the program; `stub_7_2` its second one.
 fn labels(compilation: &Compilation, slots: &[usize], code: &[Instruction]) -> Labels {
     let mut labels = Labels::new();
     let start = |offset: usize| code.partition_point(|instruction| (instruction.ip() as usize) < offset);
@@ -51,11 +50,6 @@ fn labels(compilation: &Compilation, slots: &[usize], code: &[Instruction]) -> L
         // Jumps go behind what aligns the code.
         if let Some(first) = own.iter().find(|instruction| instruction.mnemonic() != Mnemonic::Nop) {
             labels.insert(first.ip(), format!("slot_{slot}"));
-        }
-    }
-    for function in &compilation.functions {
-        if let Some(slot) = slots.get(function.index) {
-            labels.insert(function.entry as u64, format!("enter_{slot}"));
         }
     }
     let end = compilation.insns.last().map_or(0, |insn| insn.code.end) as u64;

@@ -115,10 +115,9 @@ fn places_and_bytes_are_shown() {
     let output = with_input(&["disasm", "--jited", "--baseline", "--raw", "--style", "xlated", "-"], program);
     let listing = transcript(&output);
     let has = |line: &str| assert!(listing.lines().any(|found| found.trim().ends_with(line)), "{line}: {listing}");
-    // The function's entry and its code, the head of the loop, a stub, and bytes with what they mean.
+    // A call and the function's code, the head of the loop, stubs, and bytes with what they mean.
     has("2: (85) call pc+1");
-    has(" call   enter_4");
-    has("enter_4:");
+    has(" jbe    stub_2");
     has(" call   slot_4");
     has(" jne    slot_4");
     has(" js     stub_4");
@@ -280,7 +279,7 @@ fn json() {
                   {
                     "offset": 21,
                     "label": "stub_0",
-                    "bytes": "41ff542460",
+                    "bytes": "41ff542468",
                     "text": "call   qword ptr [r12+leave]"
                   }
                 ]

@@ -10,7 +10,7 @@ use memmap2::{MmapMut, MmapOptions};
 use softbpf::helpers::STEADY_HELPERS;
 use softbpf::insn::Size;
 use softbpf::interp::MAY_GOTO_LOOPS;
-use softbpf::memory::STACK_TOP;
+use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
 
 use super::run::Run;
 use super::spare::Spares;
@@ -39,8 +39,10 @@ pub(super) struct Cells {
     pub(super) words: u64,
     /// What is left of the current frame's `may_goto` budget.
     pub(super) loops: u64,
-    /// Lowest top of a stack frame so far: how deep calls went.
+    /// Lowest top of a stack frame so far that may have been written to.
     pub(super) lowest: u64,
+    /// Top of the deepest frame whose bits are set in the bitmaps. Those of its callers are, too, and no others.
+    pub(super) opened: u64,
     /// Which helper call is under way ([`super::code::HelperSite`]).
     pub(super) site: u64,
     /// Stack pointer of the code that called Rust.
@@ -57,11 +59,15 @@ pub(super) struct Cells {
     pub(super) run: *mut Run,
 }
 
+/// [`Cells::opened`] where no frame is open.
+pub(super) const NO_FRAME: u64 = STACK_TOP as u64 + FRAME_STRIDE as u64;
+
 impl Cells {
     /// What a run begins with.
     pub(super) fn begin(&mut self) {
         self.loops = MAY_GOTO_LOOPS.into();
         self.lowest = STACK_TOP.into();
+        self.opened = NO_FRAME;
         self.misses = 0;
     }
 }
@@ -103,6 +109,7 @@ pub(super) struct Routines {
     pub(super) slow: *const u8,
     pub(super) helper: *const u8,
     pub(super) call_register: *const u8,
+    pub(super) close_frame: *const u8,
     pub(super) check: [*const u8; 12],
     // Rust.
     pub(super) on_leave: *const u8,
@@ -135,6 +142,7 @@ displacements! {
     WORDS words;
     LOOPS loops;
     LOWEST lowest;
+    OPENED opened;
     SITE site;
     CALLER_STACK caller_stack;
     SCRATCH scratch;
@@ -144,6 +152,7 @@ displacements! {
     HELPER routines.helper;
     SLOW routines.slow;
     CALL_REGISTER routines.call_register;
+    CLOSE_FRAME routines.close_frame;
     CHECK routines.check;
     ON_LEAVE routines.on_leave;
     ON_HELPER routines.on_helper;

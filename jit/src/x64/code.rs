@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::effects::Effects;
 use crate::proof::Assumptions;
 use dynasmrt::DynasmError;
 use memmap2::{Mmap, MmapMut};
@@ -151,6 +152,8 @@ pub(super) struct Site {
     pub(super) resume: u32,
     /// Window of the access.
     pub(super) window: Option<WindowNumber>,
+    /// What the caller has saved, where this is where a function returns to.
+    pub(super) saved: Effects,
 }
 
 /// A call of a helper, known by its number.
@@ -166,17 +169,6 @@ pub(super) struct HelperSite {
     pub(super) map: Option<u32>,
 }
 
-/// An instruction that calls go to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Function {
-    /// Its index.
-    pub(super) index: u32,
-    /// Offset of the code that opens a frame, calls it, and closes the frame.
-    pub(super) call: u32,
-    /// Offset of its code.
-    pub(super) entry: u32,
-}
-
 /// A compiled program.
 #[derive(Debug)]
 pub(super) struct Compiled {
@@ -185,14 +177,14 @@ pub(super) struct Compiled {
     pub(super) program: Arc<Program>,
     /// By offset.
     pub(super) sites: Vec<Site>,
-    /// What may be called, by index.
-    pub(super) functions: Vec<Function>,
+    /// Indices of the instructions that may be called.
+    pub(super) functions: Vec<u32>,
     /// Offset of a return.
     pub(super) epilogue: u32,
     /// By index: offset of an instruction's code. What comes behind the last one belongs to all.
     pub(super) starts: Vec<u32>,
-    /// Its stack frame must be open while it runs.
-    pub(super) needs_frame: bool,
+    /// It may write to stack frames.
+    pub(super) writes_stack: bool,
     /// What must be true of a run for the code to be right.
     pub(super) assumptions: Assumptions,
     /// Some access is compared with the limits of context or packet ([`super::cells::Object`]).
@@ -214,10 +206,10 @@ impl Compiled {
         self.sites.get(at)
     }
 
-    /// The function that begins with the instruction with this index.
-    pub(super) fn function(&self, index: u32) -> Option<&Function> {
-        let at = self.functions.binary_search_by_key(&index, |function| function.index).ok()?;
-        self.functions.get(at)
+    /// The code of the function that begins with the instruction with this index.
+    pub(super) fn function(&self, index: usize) -> Option<*const u8> {
+        self.functions.binary_search(&u32::try_from(index).ok()?).ok()?;
+        Some(self.address(*self.starts.get(index)?))
     }
 
     /// An address of the code.

@@ -1,7 +1,6 @@
 //! From a program to machine code: one pass over the instructions, most of them one to one.
 //!
-//! What is rare lies behind the program: a stub for each place where code may have to leave, and code that calls each
-//! function.
+//! What is rare lies behind the program: a stub for each place where code may have to leave.
 
 use std::sync::Arc;
 
@@ -19,12 +18,13 @@ use super::Options;
 use super::alu;
 use super::asm::{Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Block};
+use crate::effects::{self, Effects};
 use crate::fault::Fault;
 use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan, Plans};
 
 use super::cells::{self, CellMemory, WindowNumber};
-use super::code::{CodeError, Compiled, Function, HelperSite, Site};
-use super::encode::{self, group, opcode};
+use super::code::{CodeError, Compiled, HelperSite, Site};
+use super::encode::{self, Operation, group, opcode};
 use super::idiom;
 use super::registers::{FUEL, SCRATCH, host};
 
@@ -54,6 +54,8 @@ pub(super) enum Stub {
     NoElement { index: u32, done: u32 },
     /// Call the helper, which looks something up in this map, and go on at this offset.
     Helper { index: u32, helper: i32, map: Option<u32>, end: u32 },
+    /// Close the frame of the function that has returned, and go on at this offset.
+    CloseFrame { index: u32, end: u32 },
 }
 
 impl Stub {
@@ -64,6 +66,7 @@ impl Stub {
             | Stub::Slow { index, .. }
             | Stub::NoElement { index, .. }
             | Stub::Helper { index, .. }
+            | Stub::CloseFrame { index, .. }
             | Stub::Miss { index, .. } => index,
         }
     }
@@ -80,6 +83,8 @@ pub(super) struct Compiler<'c> {
     pub(super) machine: &'c Machine,
     /// How accesses are made.
     pub(super) plans: Plans,
+    /// By block, where functions are called: what is done from there on.
+    effects: Vec<Effects>,
     /// Some access is compared with the limits of context or packet.
     pub(super) likely_objects: bool,
     /// Some helper's answer is taken from the cells.
@@ -94,15 +99,13 @@ pub(super) struct Compiler<'c> {
     done: usize,
     /// Jumps forward, with the number of the block that they go to.
     jumps: Vec<(Forward, u32)>,
-    /// Calls of functions, with the number of the first block.
-    calls: Vec<(Forward, u32)>,
     sites: Vec<Site>,
     stubs: Vec<(Forward, Stub)>,
     /// Jumps to stubs that are there.
     aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
-    /// Some instruction may touch the stack, or have others do so.
-    pub(super) needs_frame: bool,
+    /// Some instruction may write to stack frames, or have others do so.
+    pub(super) writes_stack: bool,
 }
 
 /// Compiles a program of a machine; how accesses are made is of use to who describes the code.
@@ -121,6 +124,7 @@ pub(super) fn compile(
     }
     let proof::Proofs { plans, assumptions } = proofs;
     let insns = options.planted.taken_for(code.insns());
+    let effects = effects::effects(code, &insns, &plans, &blocks, options.planted);
     let len = insns.len();
     // Most blocks end in a jump, and have a place or two where code may have to leave.
     let (jumps, places) = (blocks.len(), blocks.len() + 16);
@@ -133,6 +137,7 @@ pub(super) fn compile(
         blocks,
         machine,
         plans,
+        effects,
         likely_objects: false,
         answers: false,
         id,
@@ -141,47 +146,28 @@ pub(super) fn compile(
         starts: vec![0; len + 1],
         done: 0,
         jumps: Vec::with_capacity(jumps),
-        calls: Vec::new(),
         sites: Vec::with_capacity(places),
         stubs: Vec::with_capacity(places),
         aimed: Vec::with_capacity(places),
         epilogue: None,
-        needs_frame: false,
+        writes_stack: false,
     };
     for number in 0..compiler.blocks.len() {
         compiler.block(number);
     }
     let epilogue = compiler.epilogue();
-    let functions = compiler.functions();
     compiler.stubs();
-    let Compiler {
-        mut asm,
-        blocks,
-        sites,
-        plans,
-        likely_objects,
-        answers,
-        starts,
-        jumps,
-        calls,
-        aimed,
-        needs_frame,
-        ..
-    } = compiler;
+    let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, aimed, writes_stack, .. } =
+        compiler;
     for (jump, number) in jumps {
         asm.aim(jump, starts[blocks[number as usize].start as usize]);
-    }
-    for (call, number) in calls {
-        let first = blocks[number as usize].start;
-        if let Ok(at) = functions.binary_search_by_key(&first, |function| function.index) {
-            asm.aim(call, functions[at].call);
-        }
     }
     for (jump, to) in aimed {
         asm.aim(jump, to);
     }
     let memory = asm.finish()?;
     debug_assert!(sites.is_sorted_by_key(|site| site.offset));
+    let functions = blocks.iter().filter(|block| block.callable).map(|block| block.start).collect();
     let compiled = Compiled {
         memory,
         program: Arc::clone(program),
@@ -189,7 +175,7 @@ pub(super) fn compile(
         functions,
         epilogue,
         starts,
-        needs_frame,
+        writes_stack,
         assumptions,
         likely_objects,
         answers,
@@ -261,10 +247,7 @@ impl Compiler<'_> {
                 self.jump(Some(Cc::Equal), self.block.target);
                 x64!(self.asm; dec QWORD [DWORD r12 + cells::LOOPS]);
             }
-            Insn::Call(callee) => {
-                self.needs_frame = true;
-                self.call(index, callee);
-            }
+            Insn::Call(callee) => self.call(index, callee),
             Insn::Exit => {
                 self.epilogue = Some(self.offset());
                 x64!(self.asm; ret);
@@ -355,7 +338,7 @@ impl Compiler<'_> {
         let offset = self.offset();
         let mut charged = self.block.end - index;
         charged -= u32::from(charged > 1 && self.options.planted.is(Fault::RefundOneTooFew));
-        self.sites.push(Site { offset, index, charged, resume: offset, window });
+        self.sites.push(Site { offset, index, charged, resume: offset, window, saved: Effects::NONE });
         self.sites.len() - 1
     }
 
@@ -412,13 +395,18 @@ impl Compiler<'_> {
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) => self.helper(index, helper, None),
             },
             Callee::Local(_) => {
-                let call = self.asm.call_forward();
-                self.calls.push((call, self.block.target));
-                self.site(index, None);
+                let target = self.block.target;
+                self.function(index, self.effects[target as usize], |compiler| {
+                    let call = compiler.asm.call_forward();
+                    // To the same place as a jump.
+                    compiler.jumps.push((call, target));
+                });
             }
             Callee::Reg(_) => {
+                self.writes_stack = true;
                 self.asm.call_cell(cells::CALL_REGISTER);
                 self.site(index, None);
+                self.function(index, Effects::ALL, |compiler| x64!(compiler.asm; call r11));
             }
             // Traps.
             Callee::Kfunc { .. } => self.leave(index),
@@ -436,6 +424,7 @@ impl Compiler<'_> {
 
     /// Calls a helper; a lookup says in which map.
     fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
+        self.writes_stack = true;
         let number = self.tables.helpers.len() as u32;
         self.tables.helpers.push(HelperSite { program: self.id, index, helper, map });
         encode::load_low(&mut self.asm, SCRATCH, number);
@@ -517,69 +506,63 @@ impl Compiler<'_> {
         info.array_layout().filter(|layout| layout.all_open && info.map_type() == MapType::Array)
     }
 
-    /// For each function the code that calls it: saves what callees preserve, opens a stack frame, and closes it.
-    fn functions(&mut self) -> Vec<Function> {
-        let mut functions = Vec::new();
-        for number in 0..self.blocks.len() {
-            let block = self.blocks[number];
-            if block.callable {
-                functions.push(self.function(block.start));
-            }
-        }
-        functions
-    }
-
-    fn function(&mut self, index: u32) -> Function {
+    /// Calls a function that does so much: saves what it does not preserve, and goes one frame deeper for it. The frame is
+    /// opened when somebody looks, and closed here if that was so. [`super::run`] knows what lies on the host's stack.
+    fn function(&mut self, index: u32, effects: Effects, call: impl FnOnce(&mut Self)) {
         /// Top of the frame below which there is no further one.
         const LAST: i32 = (STACK_TOP - (MAX_FRAMES - 1) * FRAME_STRIDE) as i32;
-        let start = self.offset();
-        let entry = self.starts[index as usize];
         let planted = self.options.planted;
+        // The interpreter executes the call and finds it too deep.
+        x64!(self.asm; cmp ebp, DWORD LAST);
+        self.jump_to_stub(Cc::BelowOrEqual, Stub::Leave(index));
         let asm = &mut self.asm;
-        x64!(asm; cmp ebp, DWORD LAST);
-        let too_deep = asm.jump_forward(Some(Cc::BelowOrEqual));
-        x64!(asm
-            ; push rbx
-            ; push r13
-            ; push r14
-            ; push r15
-            ; push rbp
-            ; push QWORD [DWORD r12 + cells::LOOPS]
-            ; mov QWORD [DWORD r12 + cells::LOOPS], DWORD MAY_GOTO_LOOPS as i32
-            ; sub ebp, DWORD FRAME_STRIDE as i32
-            ; pcmpeqd xmm0, xmm0
-        );
-        if !planted.is(Fault::FrameNotOpened) {
-            set_frame_bits(asm);
+        let saved = || Effects::PRESERVED.into_iter().filter(|&reg| effects.writes(reg));
+        for reg in saved() {
+            x64!(asm; push Rq(host(reg)));
         }
-        x64!(asm
-            ; mov r11, [DWORD r12 + cells::LOWEST]
-            ; cmp rbp, r11
-            ; cmovb r11, rbp
-            ; mov [DWORD r12 + cells::LOWEST], r11
-        );
-        self.aimed.push((asm.call_forward(), entry));
-        x64!(asm; pxor xmm0, xmm0);
-        if !planted.is(Fault::FrameStaysOpen) {
-            set_frame_bits(asm);
+        if effects.loops() {
+            x64!(asm
+                ; push QWORD [DWORD r12 + cells::LOOPS]
+                ; mov QWORD [DWORD r12 + cells::LOOPS], DWORD MAY_GOTO_LOOPS as i32
+            );
         }
-        x64!(asm
-            ; pop QWORD [DWORD r12 + cells::LOOPS]
-            ; pop rbp
-            ; pop r15
-            ; pop r14
-            ; pop r13
-        );
-        if planted.is(Fault::CallLosesR6) {
-            x64!(asm; add rsp, BYTE 8);
-        } else {
-            x64!(asm; pop rbx);
+        if has_padding(effects) {
+            x64!(asm; push rax);
         }
-        x64!(asm; ret);
-        self.aimed.push((too_deep, asm.offset()));
-        // The return address is the caller's site: the interpreter executes the call and finds it too deep.
-        x64!(asm; jmp QWORD [DWORD r12 + cells::LEAVE]);
-        Function { index, call: start, entry }
+        x64!(asm; sub ebp, DWORD FRAME_STRIDE as i32);
+        if effects.stack() && !planted.is(Fault::FrameNotZeroed) {
+            compare_frame_pointer(asm, cells::LOWEST);
+            let lower = asm.jump_forward(Some(Cc::AboveOrEqual));
+            x64!(asm; mov [DWORD r12 + cells::LOWEST], rbp);
+            asm.aim_here(lower);
+        }
+        if planted.is(Fault::FrameNotOpened) {
+            x64!(asm; mov [DWORD r12 + cells::OPENED], rbp);
+        }
+        call(self);
+        let site = self.site(index, None);
+        self.sites[site].saved = effects;
+        let asm = &mut self.asm;
+        compare_frame_pointer(asm, cells::OPENED);
+        let opened = (!planted.is(Fault::FrameStaysOpen)).then(|| asm.jump_forward(Some(Cc::AboveOrEqual)));
+        let end = asm.offset();
+        x64!(asm; add ebp, DWORD FRAME_STRIDE as i32);
+        if has_padding(effects) {
+            x64!(asm; pop r11);
+        }
+        if effects.loops() {
+            x64!(asm; pop QWORD [DWORD r12 + cells::LOOPS]);
+        }
+        for reg in saved().collect::<Vec<_>>().into_iter().rev() {
+            if reg == Reg::R6 && planted.is(Fault::CallLosesR6) {
+                x64!(asm; add rsp, BYTE 8);
+            } else {
+                x64!(asm; pop Rq(host(reg)));
+            }
+        }
+        if let Some(opened) = opened {
+            self.stub_of(opened, Stub::CloseFrame { index, end });
+        }
     }
 
     fn stubs(&mut self) {
@@ -605,6 +588,10 @@ impl Compiler<'_> {
                 }
                 Stub::Helper { index, helper, map, end } => {
                     self.helper(index, helper, map);
+                    self.asm.jump_back(None, end);
+                }
+                Stub::CloseFrame { end, .. } => {
+                    self.asm.call_cell(cells::CLOSE_FRAME);
                     self.asm.jump_back(None, end);
                 }
             }
@@ -633,18 +620,15 @@ fn jump_condition(condition: Condition) -> Cc {
     }
 }
 
-/// Fills the words of both bitmaps for the current frame from `xmm0`.
-fn set_frame_bits(asm: &mut Assembler) {
-    // A bit a byte: 512 bytes of stack are 64 bytes of bitmap, which end where `rbp / 8` does.
-    for bitmap in [cells::READABLE, cells::WRITABLE] {
-        x64!(asm
-            ; mov r11d, ebp
-            ; shr r11d, BYTE 3
-            ; add r11, [DWORD r12 + bitmap]
-            ; movups [BYTE r11 - 64], xmm0
-            ; movups [BYTE r11 - 48], xmm0
-            ; movups [BYTE r11 - 32], xmm0
-            ; movups [BYTE r11 - 16], xmm0
-        );
-    }
+/// Whether a caller that saves this much must push one word more, so that the stack pointer is a multiple of 16 in the
+/// function: what is saved and the return address are an even number of words.
+pub(super) fn has_padding(saved: Effects) -> bool {
+    let registers = Effects::PRESERVED.iter().filter(|&&reg| saved.writes(reg)).count();
+    (registers + usize::from(saved.loops())).is_multiple_of(2)
+}
+
+/// Compares `r10` with a cell.
+fn compare_frame_pointer(asm: &mut Assembler, cell: i32) {
+    let operation = Operation::new(Width::W64, opcode::CMP_WITH);
+    encode::cell(asm, operation, host(Reg::R10), cell);
 }

@@ -12,7 +12,7 @@ use softbpf::outcome::Trap;
 
 use super::Options;
 use super::assume;
-use super::cells::{CONTEXT, CellMemory, PACKET, Window, WindowNumber};
+use super::cells::{CONTEXT, CellMemory, NO_FRAME, PACKET, Window, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Tables};
 use super::glue::{Glue, Returned};
@@ -39,7 +39,7 @@ struct Code {
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     start: *const u8,
-    needs_frame: bool,
+    writes_stack: bool,
 }
 
 /// Runs programs as machine code.
@@ -276,7 +276,7 @@ impl Jit {
         self.check_machine(machine);
         self.start_run(machine);
         let code = self.compiled(machine, entry.program, entry.args[0])?;
-        let ready = Ready { start: code.entry(), needs_frame: code.needs_frame };
+        let ready = Ready { start: code.entry(), writes_stack: code.writes_stack };
         self.describe_machine(machine);
         self.interpreted = false;
         Some(ready)
@@ -287,9 +287,6 @@ impl Jit {
     fn execute(&mut self, machine: &mut Machine, entry: &Entry, ready: Ready) -> Finish {
         let budget = i64::try_from(entry.budget).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
         let fuel = budget - i64::from(SLACK);
-        if ready.needs_frame {
-            machine.memory.view().push_frame(0);
-        }
         let (cells, run, glue) = (self.cells.cells(), self.run.as_ptr(), self.glue);
         // SAFETY: the run is this engine's, and so are the cells, in a mapping of their own; no code runs.
         unsafe {
@@ -305,9 +302,13 @@ impl Jit {
             Some(Returned { r0, fuel }) => (Ok(r0), fuel),
             None => self.after_leaving(machine),
         };
-        if ready.needs_frame {
-            let deepest = self.deepest();
-            machine.leave_frames(deepest, deepest);
+        // SAFETY: code has left.
+        let opened = unsafe { (*cells).opened };
+        if opened != NO_FRAME {
+            machine.close_frames((STACK_TOP - opened as u32) / FRAME_STRIDE);
+        }
+        if ready.writes_stack {
+            machine.zero_frames(self.deepest());
         }
         Finish { ret, instructions: (fuel - left).unsigned_abs() }
     }
@@ -328,7 +329,7 @@ impl Jit {
         (ret, fuel)
     }
 
-    /// How deep the run went that has ended.
+    /// How deep the run went that has ended, where it may have written to frames.
     #[inline]
     fn deepest(&mut self) -> u32 {
         // SAFETY: run and cells are this engine's, and code has left.

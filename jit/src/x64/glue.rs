@@ -14,7 +14,7 @@ use super::code::{CodeError, CodeMemory};
 use super::registers::host;
 use super::run;
 use softbpf::insn::{Reg, Size};
-use softbpf::memory::STACK_TOP;
+use softbpf::memory::{FRAME_STRIDE, STACK_FRAME, STACK_TOP};
 
 /// The routines' code.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Glue {
     memory: CodeMemory,
     begin: Begin,
     enter: Enter,
-    routines: [AssemblyOffset; 4],
+    routines: [AssemblyOffset; 5],
     check: [AssemblyOffset; 12],
 }
 
@@ -100,10 +100,13 @@ impl Glue {
         let slow = emit_slow(&mut asm, slow_label, leave_label);
         let helper = emit_helper(&mut asm, left);
         let call_register = emit_call_register(&mut asm, leave_label);
+        let close_frame = emit_close_frame(&mut asm);
+        let open_frames = asm.new_dynamic_label();
+        emit_open_frames(&mut asm, open_frames);
         let mut check = [AssemblyOffset(0); 12];
         for need in [Need::Read, Need::Write, Need::Both] {
             for &size in Size::ALL {
-                check[check_index(need, size) as usize] = emit_check(&mut asm, need, size, slow_label);
+                check[check_index(need, size) as usize] = emit_check(&mut asm, need, size, slow_label, open_frames);
             }
         }
         let memory = CodeMemory::new(&asm.take()?)?;
@@ -114,17 +117,19 @@ impl Glue {
                 std::mem::transmute::<*const u8, Enter>(memory.address(enter.0)),
             )
         };
-        Ok(Glue { memory, begin, enter, routines: [leave, slow, helper, call_register], check })
+        Ok(Glue { memory, begin, enter, routines: [leave, slow, helper, call_register, close_frame], check })
     }
 
     /// The addresses for the cells.
     pub(super) fn routines(&self) -> Routines {
-        let [leave, slow, helper, call_register] = self.routines.map(|offset| self.memory.address(offset.0));
+        let [leave, slow, helper, call_register, close_frame] =
+            self.routines.map(|offset| self.memory.address(offset.0));
         Routines {
             leave,
             slow,
             helper,
             call_register,
+            close_frame,
             check: self.check.map(|offset| self.memory.address(offset.0)),
             on_leave: run::on_leave as *const u8,
             on_helper: run::on_helper as *const u8,
@@ -137,7 +142,7 @@ impl Glue {
     /// The code, and the names and places of the routines in it.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub(super) fn symbols(&self) -> (&CodeMemory, Vec<(String, usize)>) {
-        let names = ["leave", "slow", "helper", "call_register"].map(str::to_owned);
+        let names = ["leave", "slow", "helper", "call_register", "close_frame"].map(str::to_owned);
         let checks = ["read", "write", "both"]
             .into_iter()
             .flat_map(|need| [1, 2, 4, 8].map(|size| format!("check_{need}{size}")));
@@ -365,7 +370,7 @@ fn emit_helper(asm: &mut Assembler, left: DynamicLabel) -> AssemblyOffset {
     start
 }
 
-/// Asks Rust where a call through a register goes, and goes there: the return address stays.
+/// Asks Rust where a call through a register goes: returns with it in `r11`.
 fn emit_call_register(asm: &mut Assembler, leave: DynamicLabel) -> AssemblyOffset {
     let start = asm.offset();
     save(asm, &Reg::ALL);
@@ -378,15 +383,73 @@ fn emit_call_register(asm: &mut Assembler, leave: DynamicLabel) -> AssemblyOffse
         ; mov r11, rax
     );
     restore(asm);
-    x64!(asm; jmp r11);
+    x64!(asm; ret);
     start
 }
 
-/// Returns if the bitmaps grant all bytes of an access at the guest address in `r11`; else, and now and then to have a
-/// window moved, Rust executes the instruction. Accesses over two words of a bitmap are Rust's too.
-fn emit_check(asm: &mut Assembler, need: Need, size: Size, slow: DynamicLabel) -> AssemblyOffset {
+/// Bytes of a bitmap for one stack frame.
+const FRAME_BITS: i32 = STACK_FRAME as i32 / 8;
+
+/// Closes the current frame.
+fn emit_close_frame(asm: &mut Assembler) -> AssemblyOffset {
     let start = asm.offset();
-    let refused = asm.new_dynamic_label();
+    x64!(asm; pxor xmm0, xmm0);
+    for bitmap in [cells::READABLE, cells::WRITABLE] {
+        x64!(asm
+            ; mov r11d, ebp
+            ; shr r11d, BYTE 3
+            ; add r11, [DWORD r12 + bitmap]
+        );
+        for offset in (0..FRAME_BITS).step_by(16) {
+            x64!(asm; movups [r11 + offset - FRAME_BITS], xmm0);
+        }
+    }
+    x64!(asm
+        ; lea r11d, [rbp + FRAME_STRIDE as i32]
+        ; mov [DWORD r12 + cells::OPENED], r11
+        ; ret
+    );
+    start
+}
+
+/// Opens the current frame and those of its callers; `rax`, `rcx` and `rdx` are lost.
+fn emit_open_frames(asm: &mut Assembler, label: DynamicLabel) {
+    let again = asm.new_dynamic_label();
+    x64!(asm
+        ; =>label
+        ; pcmpeqd xmm0, xmm0
+        ; mov eax, [DWORD r12 + cells::OPENED]
+        ; =>again
+        ; sub eax, DWORD FRAME_STRIDE as i32
+        ; mov ecx, eax
+        ; shr ecx, BYTE 3
+    );
+    for bitmap in [cells::READABLE, cells::WRITABLE] {
+        x64!(asm; mov rdx, [DWORD r12 + bitmap]);
+        for offset in (0..FRAME_BITS).step_by(16) {
+            x64!(asm; movups [rdx + rcx + offset - FRAME_BITS], xmm0);
+        }
+    }
+    x64!(asm
+        ; cmp eax, ebp
+        ; ja =>again
+        ; mov [DWORD r12 + cells::OPENED], rax
+        ; ret
+    );
+}
+
+/// Returns if the bitmaps grant all bytes of an access at the guest address in `r11`; else, and now and then to have a
+/// window moved, Rust executes the instruction. Accesses over two words of a bitmap are Rust's too. What is refused while
+/// frames are not open is looked at again when they are.
+fn emit_check(
+    asm: &mut Assembler,
+    need: Need,
+    size: Size,
+    slow: DynamicLabel,
+    open_frames: DynamicLabel,
+) -> AssemblyOffset {
+    let start = asm.offset();
+    let (again, refused, stays) = (asm.new_dynamic_label(), asm.new_dynamic_label(), asm.new_dynamic_label());
     let mask = ((1_u32 << size.bytes()) - 1) as i8;
     x64!(asm
         ; dec QWORD [DWORD r12 + cells::MISSES]
@@ -394,6 +457,7 @@ fn emit_check(asm: &mut Assembler, need: Need, size: Size, slow: DynamicLabel) -
         ; push rax
         ; push rcx
         ; push rdx
+        ; =>again
         ; mov rdx, r11
         ; shr rdx, BYTE 6
         ; cmp rdx, [DWORD r12 + cells::WORDS]
@@ -421,6 +485,11 @@ fn emit_check(asm: &mut Assembler, need: Need, size: Size, slow: DynamicLabel) -
         ; pop rax
         ; ret
         ; =>refused
+        ; cmp rbp, [DWORD r12 + cells::OPENED]
+        ; jae =>stays
+        ; call =>open_frames
+        ; jmp =>again
+        ; =>stays
         ; pop rdx
         ; pop rcx
         ; pop rax

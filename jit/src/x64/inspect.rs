@@ -4,7 +4,7 @@ use softbpf::engine::ProgramId;
 use softbpf::machine::Machine;
 
 use super::code::Compiled;
-use crate::inspect::{Compilation, CompiledFunction, CompiledInsn, Note};
+use crate::inspect::{Compilation, CompiledInsn, Note};
 use crate::proof::{Plan, Plans};
 
 impl Compiled {
@@ -18,14 +18,10 @@ impl Compiled {
             code: range[0] as usize..range[1] as usize,
             note: note(plans.get(index), windows[index]),
         });
-        let functions = self.functions.iter();
         Compilation {
             address: self.memory.address(0) as u64,
             code: self.memory.bytes().to_vec(),
             insns: insns.collect(),
-            functions: functions
-                .map(|function| CompiledFunction { index: function.index as usize, entry: function.call as usize })
-                .collect(),
         }
     }
 }

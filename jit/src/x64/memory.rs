@@ -80,10 +80,10 @@ impl Compiler<'_> {
     ) {
         let mut missed = None;
         let target = if let Some(place) = self.proof(index, size, base, off) {
-            self.needs_frame |= place.is_on_stack();
+            self.writes_stack |= need != Need::Read && place.is_on_stack();
             self.proved(place, base, off)
         } else {
-            self.needs_frame = true;
+            self.writes_stack |= need != Need::Read;
             missed = Some(self.check(index, need, size, base, off));
             Target::behind(host(base), off.into())
         };

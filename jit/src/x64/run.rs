@@ -22,9 +22,11 @@ use softbpf::outcome::{Trap, TrapKind};
 
 use super::cells::{self, Cells, Window};
 use super::code::{Compiled, Site};
+use super::compile::has_padding;
 use super::engine::Jit;
 use super::glue::Returned;
 use crate::blocks::SLACK;
+use crate::effects::Effects;
 use crate::fault::Fault;
 
 /// Misses between two that move a window.
@@ -152,11 +154,30 @@ impl<'e> Environment<'e> {
         (self.run().fuel - self.cells().fuel).unsigned_abs()
     }
 
+    /// Opens the frames of the function that runs and of its callers: for who looks at the bitmaps, or takes over.
+    fn open_frames(&mut self) {
+        if self.cells().opened > self.cells().registers[10] {
+            self.open_closed_frames();
+        }
+    }
+
+    #[inline(never)]
+    fn open_closed_frames(&mut self) {
+        let frame_pointer = self.cells().registers[10];
+        let first = (cells::NO_FRAME - self.cells().opened) as u32 / FRAME_STRIDE;
+        for frame in first..=depth(frame_pointer) {
+            self.machine().memory.view().push_frame(frame);
+        }
+        self.cells().opened = frame_pointer;
+    }
+
     /// The callers of the function whose stack pointer is `stack`, the outermost first.
     fn callers(&mut self, stack: u64) -> Vec<CallerFrame> {
         let mut callers = Vec::new();
         for segment in self.run().segments.clone() {
-            self.walk(segment.stack, depth(segment.frame_pointer), segment.floor, &mut callers);
+            // What these have in registers is not asked for: the part of the run that can be handed over ends above them.
+            let now = Waiting { registers: [0; 4], loops: 0 };
+            self.walk(segment.stack, depth(segment.frame_pointer), segment.floor, now, &mut callers);
             if let Some(site) = self.jit().helper_site(segment.site) {
                 callers.push(CallerFrame {
                     program: site.program,
@@ -168,39 +189,66 @@ impl<'e> Environment<'e> {
             }
         }
         let (depth, floor) = (self.depth(), self.run().floor);
-        self.walk(stack, depth, floor, &mut callers);
+        let [_, _, _, _, _, _, r6, r7, r8, r9, _] = self.cells().registers;
+        let now = Waiting { registers: [r6, r7, r8, r9], loops: self.cells().loops };
+        self.walk(stack, depth, floor, now, &mut callers);
         callers
     }
 
-    /// Adds the callers on one stretch of the host's stack: as [`super::compile`] lays out a call.
-    fn walk(&mut self, stack: u64, depth: u32, floor: u32, callers: &mut Vec<CallerFrame>) {
-        const WORDS: usize = 8;
+    /// Adds the callers on one stretch of the host's stack, as [`super::compile`] lays out a call; `now` is what the function
+    /// that runs finds. What a caller has not saved is as the function leaves it that it has called.
+    fn walk(&mut self, stack: u64, depth: u32, floor: u32, mut now: Waiting, callers: &mut Vec<CallerFrame>) {
         let start = callers.len();
-        for frame in 0..depth.saturating_sub(floor) as usize {
-            // SAFETY: the function at `depth` was called by code that pushed eight words, and so were its callers down
-            // to the one at `floor`.
-            let words = unsafe { *(stack as *const [u64; WORDS]).add(frame) };
-            let [_, loops, frame_pointer, r9, r8, r7, r6, ret] = words;
-            if let Some((program, _, site)) = self.site(ret as usize) {
-                callers.push(CallerFrame {
-                    program,
-                    ret: site.index as usize + 1,
-                    saved: [r6, r7, r8, r9],
-                    frame_pointer,
-                    loops: loops as u32,
-                });
+        let mut stack = stack as *const u64;
+        for caller in (floor..depth).rev() {
+            let mut pop = || {
+                // SAFETY: the function above `caller` was called by code that pushed these words, the return address last,
+                // and so were its callers down to the one at `floor`.
+                unsafe {
+                    let word = *stack;
+                    stack = stack.add(1);
+                    word
+                }
+            };
+            let Some((program, _, site)) = self.site(pop() as usize) else { break };
+            if has_padding(site.saved) {
+                pop();
             }
+            if site.saved.loops() {
+                now.loops = pop();
+            }
+            for (reg, value) in Effects::PRESERVED.into_iter().zip(&mut now.registers).rev() {
+                if site.saved.writes(reg) {
+                    *value = pop();
+                }
+            }
+            callers.push(CallerFrame {
+                program,
+                ret: site.index as usize + 1,
+                saved: now.registers,
+                frame_pointer: u64::from(STACK_TOP - caller * FRAME_STRIDE),
+                loops: now.loops as u32,
+            });
         }
         callers[start..].reverse();
     }
 
     /// Has the interpreter go on before the instruction with this index.
     fn hand_over(&mut self, program: ProgramId, index: usize, stack: u64) {
+        let callers = self.callers(stack);
+        self.hand_over_from(program, index, callers);
+    }
+
+    /// As [`Environment::hand_over`], of a function with these callers.
+    fn hand_over_from(&mut self, program: ProgramId, index: usize, callers: Vec<CallerFrame>) {
+        if !self.planted(Fault::FramesNotHandedOver) {
+            self.open_frames();
+        }
         let suspended = Suspended {
             program,
             index,
             registers: self.cells().registers,
-            callers: self.callers(stack),
+            callers,
             floor: self.run().floor,
             loops: self.cells().loops as u32,
             used: self.used(),
@@ -252,6 +300,7 @@ impl<'e> Environment<'e> {
 
     /// Executes an instruction as the interpreter would, and says where to go on; null to have it trap.
     fn slow(&mut self, address: usize) -> *const u8 {
+        self.open_frames();
         let Some((_, compiled, site)) = self.site(address) else { return std::ptr::null() };
         let Some(insn) = compiled.program.code().insns().get(site.index as usize) else { return std::ptr::null() };
         if let Insn::LoadPacket { size, offset } = *insn {
@@ -310,6 +359,7 @@ impl<'e> Environment<'e> {
             return std::ptr::null();
         }
         self.run().tail_calls += 1;
+        let callers = self.callers_that_saved_little(stack);
         let (context, frame_pointer) = (self.cells().registers[1], self.cells().registers[10]);
         let r6 = if self.planted(Fault::TailCallKeepsR6) { self.cells().registers[6] } else { 0 };
         self.cells().registers = [0; 11];
@@ -321,6 +371,10 @@ impl<'e> Environment<'e> {
         if !self.planted(Fault::TailCallKeepsFrame) {
             self.machine().fresh_frame(depth);
         }
+        if let Some(callers) = callers {
+            self.hand_over_from(target, 0, callers);
+            return std::ptr::null();
+        }
         match self.jit().compiled(self.machine(), target, context) {
             Some(code) => code.entry(),
             None => {
@@ -329,6 +383,24 @@ impl<'e> Environment<'e> {
             }
         }
     }
+
+    /// The callers of the function that runs, if the one that called it has not saved all that another program may change:
+    /// where a mock asks for a tail call, which nobody can know of a program.
+    fn callers_that_saved_little(&mut self, stack: u64) -> Option<Vec<CallerFrame>> {
+        if self.depth() == self.run().floor {
+            return None;
+        }
+        // SAFETY: the function was called by code, so that its return address lies there.
+        let address = unsafe { *(stack as *const usize) };
+        let (_, _, site) = self.site(address)?;
+        (site.saved != Effects::ALL).then(|| self.callers(stack))
+    }
+}
+
+/// What a function finds in `r6` to `r9` when what it has called returns, and as its budget of `may_goto`.
+struct Waiting {
+    registers: [u64; 4],
+    loops: u64,
 }
 
 /// Depth of the call whose frame has this top.
@@ -379,15 +451,16 @@ impl Environment<'_> {
         self.cells().registers[10] = top;
         self.cells().loops = MAY_GOTO_LOOPS.into();
         self.cells().lowest = self.cells().lowest.min(top);
+        self.cells().opened = top;
         let machine = self.machine();
         self.jit().after_helper(machine);
         self.jit().after_mock(machine);
         let result = self.run_callback(program, index);
         // What did not return has left its own frames open.
-        let deepest = if matches!(result, Ok(Ok(_))) { caller + 1 } else { depth(self.cells().lowest) };
-        for frame in caller + 1..=deepest {
+        for frame in caller + 1..=depth(self.cells().opened) {
             self.machine().memory.view().pop_frame(frame);
         }
+        self.cells().opened = frame_pointer;
         self.run().segments.pop();
         self.run().machine = outer;
         (self.cells().registers, self.cells().site, self.cells().caller_stack, self.cells().loops, self.run().floor) =
@@ -401,7 +474,7 @@ impl Environment<'_> {
         let jit = self.jit();
         // The code that called the helper, whichever variant it is.
         let caller = self.return_address().and_then(|address| jit.locate(address));
-        let code = caller.and_then(|(_, code, _)| Some(code.address(code.function(index as u32)?.entry)));
+        let code = caller.and_then(|(_, code, _)| code.function(index));
         match code {
             Some(entry) => {
                 // SAFETY: the entry is one of this engine's code, and the cells describe this run.
@@ -455,8 +528,8 @@ pub(super) extern "C" fn on_call_register(middle: *mut u8, address: usize, _stac
         return std::ptr::null();
     };
     let target = environment.cells().registers[usize::from(reg.number())];
-    let function = environment.machine().code_at(program, target).and_then(|index| compiled.function(index as u32));
-    function.map_or(std::ptr::null(), |function| compiled.address(function.call))
+    let function = environment.machine().code_at(program, target).and_then(|index| compiled.function(index));
+    function.unwrap_or(std::ptr::null())
 }
 
 pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, middle: *mut u8) -> Pair {
@@ -465,6 +538,7 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
     let Some(site) = environment.jit().helper_site(environment.cells().site) else {
         return Pair { value: 0, special: 1 };
     };
+    environment.open_frames();
     let machine = environment.machine();
     // A lookup in a known map, of which only the number of calls is noted.
     if let Some(map) = site.map

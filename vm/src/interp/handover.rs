@@ -71,7 +71,7 @@ impl Interpreter {
     /// is that of an interpreter which ran it from the start.
     ///
     /// Frames that are open stay as they are. Afterwards those above the floor are closed; the one at the floor is the
-    /// business of who opened it, and the end of the run ([`Machine::leave_frames`]) that of the engine that began it.
+    /// business of who opened it, and the end of the run ([`Machine::close_frames`]) that of the engine that began it.
     pub fn resume(&mut self, machine: &mut Machine, suspended: Suspended) -> Resumed {
         let Suspended { program, index, floor, used, tail_calls, .. } = suspended;
         let depth = suspended.callers.len() as u32;

@@ -74,7 +74,10 @@ impl<'r, 'h> Run<'r, 'h> {
         match touches {
             Touches::Nothing => {}
             Touches::Reads => machine.memory.view().pop_frame(0),
-            Touches::Writes => machine.leave_frames(self.state.depth, self.state.deepest),
+            Touches::Writes => {
+                machine.close_frames(self.state.depth);
+                machine.zero_frames(self.state.deepest);
+            }
         }
         Finish { ret, instructions: self.state.used }
     }

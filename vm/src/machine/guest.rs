@@ -192,22 +192,27 @@ impl Machine {
         self.trap(kind, program, exit, [0; 11], std::iter::empty())
     }
 
-    /// Closes the stack frames of a run that ended `depth` calls deep, having been `deepest` deep at most.
+    /// Closes the stack frames from the first to the one of a call `depth` deep, when a run has ended.
     #[inline]
-    pub fn leave_frames(&mut self, depth: u32, deepest: u32) {
+    pub fn close_frames(&mut self, depth: u32) {
         self.memory.view().pop_frame(0);
-        self.memory.zero_frame(0);
-        if deepest > 0 {
-            self.leave_callees(depth, deepest);
+        for frame in 1..=depth {
+            self.close_callee(frame);
         }
     }
 
     #[inline(never)]
-    fn leave_callees(&mut self, depth: u32, deepest: u32) {
-        for frame in 1..=depth {
-            self.memory.view().pop_frame(frame);
+    fn close_callee(&mut self, frame: u32) {
+        self.memory.view().pop_frame(frame);
+    }
+
+    /// Zeroes the stack frames from the first to the one of a call `deepest` deep, so that no run sees what another left.
+    #[inline]
+    pub fn zero_frames(&mut self, deepest: u32) {
+        self.memory.zero_frame(0);
+        if deepest > 0 {
+            self.memory.zero_frames(1..deepest + 1);
         }
-        self.memory.zero_frames(1..deepest + 1);
     }
 
     /// A stack frame as a tail call finds it.

@@ -107,6 +107,9 @@ pub(super) fn make(
         maker.push(Insn::store(Size::DW, Reg::R10, off, Reg::ALL[index + 1]));
         maker.state.pin_word(off);
     }
+    if role == Role::Plain {
+        maker.modest()?;
+    }
     let statements = maker.u.int_in_range(1..=if chained { 2 } else { 6 })?;
     maker.statements(statements)?;
     if chained && let Some(callee) = functions.last() {
@@ -151,6 +154,22 @@ fn arguments(u: &mut Unstructured<'_>, context: bool, role: Role) -> Result<Vec<
 }
 
 impl Maker<'_, '_> {
+    /// Now and then a function that leaves alone some of what it would have to preserve, or all memory: for engines that
+    /// save no more than they must.
+    fn modest(&mut self) -> Result<()> {
+        if self.chance(1, 3)? {
+            for reg in Reg::ALL[6..10].iter().copied() {
+                if self.chance(3, 4)? {
+                    self.state.pin(reg);
+                }
+            }
+        }
+        if self.chance(1, 6)? {
+            self.leave_memory_alone();
+        }
+        Ok(())
+    }
+
     /// Decides what is returned, and keeps it: the word it is in.
     fn keep_returned(&mut self, arguments: &[Argument]) -> Result<(Return, i16)> {
         let is_pointer = |argument: &Argument| matches!(argument, Argument::Pointer(_));

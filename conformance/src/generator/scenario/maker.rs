@@ -140,6 +140,28 @@ impl<'m, 'a> Maker<'m, 'a> {
         }
     }
 
+    /// From now on only what is done to numbers, and calls: nothing that looks at memory.
+    pub(super) fn leave_memory_alone(&mut self) {
+        self.kinds.retain(|kind| match kind {
+            Kind::Plain | Kind::Branch | Kind::Leave | Kind::Call => true,
+            Kind::Access
+            | Kind::NewPointer
+            | Kind::MovePointer
+            | Kind::Spill
+            | Kind::Index
+            | Kind::Select
+            | Kind::Loop
+            | Kind::Walk
+            | Kind::Simple
+            | Kind::Lookup
+            | Kind::Update
+            | Kind::History
+            | Kind::TailCall
+            | Kind::Packet
+            | Kind::Callback => false,
+        });
+    }
+
     /// Some statements.
     pub(super) fn statements(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
