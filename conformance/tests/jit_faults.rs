@@ -58,15 +58,6 @@ fn a_budget_of_may_goto_that_a_function_has_used_up_for_its_caller_is_found() ->
 }
 
 #[test]
-fn what_a_function_leaves_in_its_frame_for_the_next_run_is_found() -> TestResult {
-    assert_found(Fault::FrameNotZeroed, |engine| {
-        let text = "call leave\n exit\n leave: r0 = *(u64 *)(r10 - 8)\n *(u64 *)(r10 - 8) = 7\n exit";
-        let mut vm = machine(&program(text), engine);
-        Ok(vec![vm.run(MAIN, ())?, vm.run(MAIN, ())?])
-    })
-}
-
-#[test]
 fn a_window_that_outlives_its_run_is_found() -> TestResult {
     assert_found(Fault::FleetingWindowsStay, |engine| {
         // The negations hide from the analysis that it is the context.

@@ -45,8 +45,10 @@ const MAX_STATES: usize = 1 << 14;
 /// What must be true of a run for the proofs to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Assumptions {
-    /// `r1` is the context's address on entry, and so many bytes at its start may be read or written: a bit a byte.
+    /// `r1` is the context's address on entry, and these bytes at its start may be read or written: a bit a byte, in so many
+    /// words.
     pub(crate) context: bool,
+    pub(crate) words: usize,
     pub(crate) readable: [u64; CONTEXT_BYTES / 64],
     pub(crate) writable: [u64; CONTEXT_BYTES / 64],
     /// The context's fields at these offsets hold the packet's start and end, and cannot be written.
@@ -387,8 +389,9 @@ impl Pass<'_> {
         }
         let write = write && !self.planted.is(Fault::ProofContextWritable);
         let assumptions = &mut self.proofs.assumptions;
-        assumptions.context = true;
         let (first, last) = (start as usize, end as usize - 1);
+        assumptions.context = true;
+        assumptions.words = assumptions.words.max(last / 64 + 1);
         if read {
             add_bits(&mut assumptions.readable, first, last);
         }

@@ -22,8 +22,9 @@ fn context_holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> b
     let mut view = machine.memory.view();
     let (_, readable, writable) = view.parts();
     let covers = |bitmap: &[Word], needed: &[u64]| {
-        let words = bitmap.get(first..).unwrap_or(&[]);
-        needed.iter().zip(words).all(|(&needed, word)| needed & !u64::from_le_bytes(*word) == 0)
+        let words = bitmap.get(first..first + assumptions.words);
+        let covered = |(&needed, word): (&u64, &Word)| needed & !u64::from_le_bytes(*word) == 0;
+        words.is_some_and(|words| needed.iter().zip(words).all(covered))
     };
     covers(readable, &assumptions.readable) && covers(writable, &assumptions.writable)
 }
@@ -31,11 +32,16 @@ fn context_holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> b
 fn packet_holds(assumptions: &Assumptions, machine: &mut Machine, fields: PacketFields) -> bool {
     let placed = *machine.placed();
     let (Some((start, len)), (context, _)) = (placed.packet, placed.context) else { return false };
-    let memory = &machine.memory;
+    let mut view = machine.memory.view();
+    let (arena, readable, writable) = view.parts();
     let holds = |offset: i32, value: u32| {
-        let addr = u64::from(context) + u64::from(offset.unsigned_abs());
-        let constant = (0..4).all(|byte| memory.check_write(addr + byte, 1).is_err());
-        constant && memory.read(addr, 4) == Ok(&value.to_le_bytes())
+        let at = context as usize + offset.unsigned_abs() as usize;
+        // Fields are aligned, so that all bits of one are in a word.
+        let bits = |bitmap: &[Word]| bitmap.get(at / 64).map(|word| u64::from_le_bytes(*word) >> (at % 64) & 0xf);
+        at.is_multiple_of(4)
+            && bits(readable) == Some(0xf)
+            && bits(writable) == Some(0)
+            && arena.get(at..at + 4) == Some(&value.to_le_bytes())
     };
     let (read, write) = open(placed.packet_permission);
     (!assumptions.packet_read || read)

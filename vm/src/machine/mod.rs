@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use error::{LoadError, NoSuchMap, RunError, TailCallError};
 pub use run::Repeated;
-use rustc_hash::FxHashMap;
 
 use crate::context::Placed;
 use crate::engine::{Engine, ProgramId};
@@ -93,10 +92,14 @@ fn next_load_id() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-fn names(programs: &[Loaded]) -> FxHashMap<Arc<str>, ProgramId> {
-    // From the last, so that the first of a name stays.
-    let programs = programs.iter().enumerate().rev();
-    programs.map(|(index, loaded)| (loaded.info.name.clone(), ProgramId(index as u32))).collect()
+/// Names of programs in order, each once: the first program of that name.
+fn names(programs: &[Loaded]) -> Vec<(Arc<str>, ProgramId)> {
+    let programs = programs.iter().enumerate();
+    let mut names: Vec<_> =
+        programs.map(|(index, loaded)| (loaded.info.name.clone(), ProgramId(index as u32))).collect();
+    names.sort();
+    names.dedup_by(|(name, _), (first, _)| name == first);
+    names
 }
 
 /// A software machine that runs BPF programs.
@@ -122,8 +125,8 @@ pub struct Machine {
     /// Which of them runs may leave something in.
     holding_maps: Vec<usize>,
     programs: Vec<Loaded>,
-    /// The first program of each name.
-    program_names: FxHashMap<Arc<str>, ProgramId>,
+    /// The first program of each name, by name: most objects have few, and each run asks.
+    program_names: Vec<(Arc<str>, ProgramId)>,
     helpers: Helpers,
     cpus: u32,
     placed: Placed,
@@ -171,7 +174,7 @@ impl Machine {
             fuel: DEFAULT_FUEL,
             maps: Vec::new(),
             holding_maps: Vec::new(),
-            program_names: FxHashMap::default(),
+            program_names: Vec::new(),
             programs: Vec::new(),
             helpers: Helpers::default(),
             cpus: config.cpus,
@@ -223,9 +226,9 @@ impl Machine {
     /// # Errors
     /// There is none.
     pub fn find_program(&self, name: &str) -> Result<ProgramId, RunError> {
-        match self.program_names.get(name) {
-            Some(id) => Ok(*id),
-            None => Err(RunError::NoSuchProgram {
+        match self.program_names.binary_search_by(|(known, _)| (**known).cmp(name)) {
+            Ok(at) => Ok(self.program_names[at].1),
+            Err(_) => Err(RunError::NoSuchProgram {
                 name: name.to_owned(),
                 known: self.programs().map(|info| info.name.to_string()).collect(),
             }),

@@ -2,6 +2,8 @@
 //!
 //! Committed on first touch, like the arena. It knows neither objects nor why a bit is set.
 
+use std::ops::RangeInclusive;
+
 use super::mapping::Mapping;
 
 /// Bits kept behind the last byte, always clear, so that a whole-word test needs no second bounds check.
@@ -12,6 +14,14 @@ pub(super) struct Bitmap {
     bits: Mapping,
     /// Bytes of the arena.
     covered: u64,
+}
+
+/// Sets the bits of a mask to those of `fill`; what stays as it is is not written, so that no memory is needed for it.
+#[inline(always)]
+fn blend(word: &mut [u8; 8], mask: u64, fill: u64) {
+    if mask != 0 {
+        *word = (u64::from_le_bytes(*word) & !mask | fill & mask).to_le_bytes();
+    }
 }
 
 impl Bitmap {
@@ -69,20 +79,19 @@ impl Bitmap {
     }
 
     /// Sets or clears the bits of `len` bytes at `addr`; what is outside the arena is left out.
+    #[inline]
     pub(super) fn set(&mut self, addr: u32, len: u32, value: bool) {
-        let (start, end) = self.clamp(addr, len);
-        let fill = if value { 0xff } else { 0x00 };
-        let (first, last) = ((start >> 3) as usize, (end >> 3) as usize);
-        let (head, tail) = (0xff_u8 << (start & 7), !(0xff_u8 << (end & 7)));
-        if first == last {
-            self.blend(first, head & tail, fill);
-            return;
+        let fill = if value { u64::MAX } else { 0 };
+        let (words, head, tail) = self.span(addr, len);
+        match self.bits.as_chunks_mut().0.get_mut(words) {
+            Some([word]) => blend(word, head & tail, fill),
+            Some([first, middle @ .., last]) => {
+                blend(first, head, fill);
+                middle.fill(fill.to_le_bytes());
+                blend(last, tail, fill);
+            }
+            Some([]) | None => {}
         }
-        self.blend(first, head, fill);
-        if let Some(middle) = self.bits.get_mut(first + 1..last) {
-            middle.fill(fill);
-        }
-        self.blend(last, tail, fill);
     }
 
     /// Sets or clears the bits of each of `count` objects of `size` bytes, `stride` bytes apart, and clears those between
@@ -112,29 +121,29 @@ impl Bitmap {
         }
     }
 
-    fn blend(&mut self, byte: usize, mask: u8, fill: u8) {
-        if mask != 0
-            && let Some(bits) = self.bits.get_mut(byte)
-        {
-            *bits = *bits & !mask | fill & mask;
+    /// Copies the bits of `len` bytes at `addr` from another bitmap of the same arena.
+    pub(super) fn copy_from(&mut self, other: &Bitmap, addr: u32, len: u32) {
+        let (words, head, tail) = self.span(addr, len);
+        let (to, from) = (self.bits.as_chunks_mut().0.get_mut(words.clone()), other.bits.as_chunks().0.get(words));
+        match (to, from) {
+            (Some([to]), Some([from])) => blend(to, head & tail, u64::from_le_bytes(*from)),
+            (Some([first, to @ .., last]), Some([first_from, from @ .., last_from])) => {
+                blend(first, head, u64::from_le_bytes(*first_from));
+                to.copy_from_slice(from);
+                blend(last, tail, u64::from_le_bytes(*last_from));
+            }
+            (_, _) => {}
         }
     }
 
-    /// Copies the bits of `len` bytes at `addr` from another bitmap of the same arena.
-    pub(super) fn copy_from(&mut self, other: &Bitmap, addr: u32, len: u32) {
+    /// The words that hold the bits of `len` bytes at `addr`, as far as they are in the arena: which bits of the first, and of
+    /// the last.
+    #[inline(always)]
+    fn span(&self, addr: u32, len: u32) -> (RangeInclusive<usize>, u64, u64) {
         let (start, end) = self.clamp(addr, len);
-        let (first, last) = ((start >> 3) as usize, (end >> 3) as usize);
-        let (head, tail) = (0xff_u8 << (start & 7), !(0xff_u8 << (end & 7)));
-        let fill = |byte: usize| other.bits.get(byte).copied().unwrap_or(0);
-        if first == last {
-            self.blend(first, head & tail, fill(first));
-            return;
-        }
-        self.blend(first, head, fill(first));
-        if let (Some(to), Some(from)) = (self.bits.get_mut(first + 1..last), other.bits.get(first + 1..last)) {
-            to.copy_from_slice(from);
-        }
-        self.blend(last, tail, fill(last));
+        // Behind the word of the last byte there is another one.
+        let words = (start / 64) as usize..=(end / 64) as usize;
+        (words, u64::MAX << (start % 64), !(u64::MAX << (end % 64)))
     }
 
     /// First and end of `len` bytes at `addr`, as far as they are in the arena.

@@ -278,7 +278,8 @@ impl Memory {
 
     /// All objects forgotten but the stack frames.
     fn name_frames(&mut self) {
-        self.objects = Objects::default();
+        // It ends at a quarter of the arena at most.
+        self.objects = Objects::new(self.run_zone.start as u32..self.run_zone.end as u32);
         for frame in 0..MAX_FRAMES {
             let row = Row { kind: ObjectKind::Stack { frame }, size: STACK_FRAME, stride: STACK_FRAME, count: 1 };
             self.objects.insert(frame_base(frame), row);
@@ -451,13 +452,11 @@ impl Memory {
         self.run_zone.take(size.into())
     }
 
-    /// Forgets the last run: its objects are revoked and zeroed. Its stack frames are [`crate::Machine::leave_frames`]' care.
+    /// Forgets the last run: its objects are revoked and zeroed. Its stack frames are [`crate::Machine::zero_frames`]' care.
     pub(crate) fn start_run(&mut self) {
         let (start, used) = (self.run_zone.start as u32, (self.run_zone.next - self.run_zone.start) as u32);
         if used > 0 {
-            while let Some(object) = self.objects.first_in(start, used) {
-                self.objects.remove(object);
-            }
+            self.objects.forget_run();
             self.close(start, used);
             self.zero(start, used);
             self.run_zone.next = self.run_zone.start;

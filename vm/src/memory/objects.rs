@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a piece of guest memory is.
@@ -96,16 +97,41 @@ pub struct Nearest {
 /// All objects of the arena by address.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
+    /// Those that stay.
     rows: BTreeMap<u32, Row>,
+    /// Where those lie that go when the next run starts, and these, by address: a few at a time, and each run makes them anew.
+    run_zone: Range<u32>,
+    of_run: Vec<(u32, Row)>,
 }
 
 impl Objects {
-    pub(super) fn insert(&mut self, start: u32, row: Row) {
-        self.rows.insert(start, row);
+    pub(super) fn new(run_zone: Range<u32>) -> Objects {
+        Objects { run_zone, ..Objects::default() }
     }
 
-    pub(super) fn remove(&mut self, start: u32) -> Option<Row> {
-        self.rows.remove(&start)
+    pub(super) fn insert(&mut self, start: u32, row: Row) {
+        if !self.run_zone.contains(&start) {
+            self.rows.insert(start, row);
+            return;
+        }
+        if self.of_run.last().is_none_or(|(last, _)| *last < start) {
+            self.of_run.push((start, row));
+            return;
+        }
+        match self.of_run.binary_search_by_key(&start, |(start, _)| *start) {
+            Ok(at) => self.of_run[at].1 = row,
+            Err(at) => self.of_run.insert(at, (start, row)),
+        }
+    }
+
+    pub(super) fn remove(&mut self, start: u32) {
+        self.rows.remove(&start);
+        self.of_run.retain(|(other, _)| *other != start);
+    }
+
+    /// Forgets what lies in the run zone.
+    pub(super) fn forget_run(&mut self) {
+        self.of_run.clear();
     }
 
     /// Forgets what starts at `start` or behind it.
@@ -115,14 +141,25 @@ impl Objects {
         }
     }
 
-    /// Start of the first row in a range.
-    pub(super) fn first_in(&self, start: u32, len: u32) -> Option<u32> {
-        self.rows.range(start..start.saturating_add(len)).next().map(|(&start, _)| start)
+    /// The last row that starts at `addr` or before it.
+    fn up_to(&self, addr: u32) -> Option<(u32, &Row)> {
+        let behind = self.of_run.partition_point(|(start, _)| *start <= addr);
+        let of_run = behind.checked_sub(1).map(|at| (self.of_run[at].0, &self.of_run[at].1));
+        let stays = self.rows.range(..=addr).next_back().map(|(&start, row)| (start, row));
+        of_run.into_iter().chain(stays).max_by_key(|(start, _)| *start)
+    }
+
+    /// The first row that starts at `addr` or behind it.
+    fn from(&self, addr: u32) -> Option<(u32, &Row)> {
+        let first = self.of_run.partition_point(|(start, _)| *start < addr);
+        let of_run = self.of_run.get(first).map(|(start, row)| (*start, row));
+        let stays = self.rows.range(addr..).next().map(|(&start, row)| (start, row));
+        of_run.into_iter().chain(stays).min_by_key(|(start, _)| *start)
     }
 
     /// The object that the byte at `addr` belongs to: what it is, its first address and its end.
     pub(super) fn at(&self, addr: u32) -> Option<(&ObjectKind, u32, u32)> {
-        let (&first, row) = self.rows.range(..=addr).next_back()?;
+        let (first, row) = self.up_to(addr)?;
         let index = ((addr - first) / row.stride.max(1)).min(row.count.saturating_sub(1));
         let start = first + index * row.stride;
         let end = start + row.size;
@@ -132,12 +169,11 @@ impl Objects {
     /// The object nearest to the `size` bytes at `addr`, by bytes missed.
     pub(super) fn nearest(&self, addr: u64, size: u64) -> Option<Nearest> {
         let key = u32::try_from(addr).unwrap_or(u32::MAX);
-        let below = self.rows.range(..=key).next_back();
-        let above = key.checked_add(1).and_then(|next| self.rows.range(next..).next());
-        below
+        let above = key.checked_add(1).and_then(|next| self.from(next));
+        self.up_to(key)
             .into_iter()
             .chain(above)
-            .flat_map(|(&start, row)| candidates(start, row, addr))
+            .flat_map(|(start, row)| candidates(start, row, addr))
             .map(|(start, index, row)| describe(start, index, row, addr, size))
             .min_by_key(|nearest| nearest.distance.unsigned_abs())
     }
