@@ -78,8 +78,8 @@ pub(super) fn map_update_elem(call: &mut Call<'_>) -> Ret {
 pub(super) fn map_delete_elem(call: &mut Call<'_>) -> Ret {
     let mut room = Room::EMPTY;
     let (index, key) = map_and_key(call, &mut room)?;
-    let (map, _) = call.machine.map_and_memory(index);
-    map.delete(key)?;
+    let (map, memory) = call.machine.map_and_memory(index);
+    map.delete(memory, key)?;
     Ok(0)
 }
 

@@ -98,7 +98,7 @@ impl MapKind for ArrayMap {
     }
 
     /// `array_map_delete_elem`: an array has all its elements, always.
-    fn delete(&mut self, _actor: Actor, _key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _memory: &mut Memory, _actor: Actor, _key: &[u8]) -> Result<(), Errno> {
         Err(Errno::EINVAL)
     }
 
@@ -113,11 +113,11 @@ impl MapKind for ArrayMap {
         Ok(copies.collect::<Vec<_>>().concat())
     }
 
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    fn next_key(&self, _memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         next_index(key, self.max_entries)
     }
 
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn keys(&self, _memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
         (0..self.max_entries).map(|index| index.to_le_bytes().to_vec())
     }
 

@@ -182,7 +182,7 @@ impl<'a> MapHandle<'a> {
     /// As [`MapHandle::remove`].
     pub fn remove_bytes(&mut self, key: &[u8]) -> Result<bool, MapAccessError> {
         self.check_key(key.len())?;
-        match self.map.user_delete(key) {
+        match self.map.user_delete(self.memory, key) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(self.refused(MapOperation::Delete, errno)),
@@ -197,7 +197,7 @@ impl<'a> MapHandle<'a> {
         if let Some(key) = key {
             self.check_key(key.len())?;
         }
-        match self.map.next_key(key) {
+        match self.map.next_key(self.memory, key) {
             Ok(key) => Ok(Some(key)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(self.refused(MapOperation::NextKey, errno)),
@@ -258,7 +258,7 @@ impl<'a> MapHandle<'a> {
     }
 
     fn check_readable(&self) -> Result<(), MapAccessError> {
-        match self.map.next_key(None) {
+        match self.map.next_key(self.memory, None) {
             Ok(_) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(self.refused(MapOperation::NextKey, errno)),
         }

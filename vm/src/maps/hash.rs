@@ -1,7 +1,7 @@
 //! Hash maps: plain, per-CPU, LRU and LRU per-CPU. `kernel/bpf/hashtab.c`.
 //!
-//! Keys lie in one flat host vector, values in guest memory; both grow with what is in use, up to
-//! [`super::MAX_HOST_BYTES`] and to the end of guest memory: `ENOMEM`. The order of
+//! Keys and values lie in guest memory, and so does the index of keys; all grow with what is in use, up to
+//! [`super::MAX_HOST_BYTES`] for all but the values and to the end of guest memory: `ENOMEM`. The order of
 //! `next_key` is that in which keys were first inserted, where the kernel's is that of its buckets.
 //!
 //! A slot that an element leaves stays readable until the run ends, and is the first to be used again, as on Linux
@@ -13,15 +13,11 @@
 //! batches, so that elements go earlier there (`kernel/bpf/bpf_lru_list.c`). `BPF_F_NO_COMMON_LRU` has no effect but
 //! that `max_entries` is rounded up to a multiple of the CPUs.
 
-use std::hash::Hasher;
-
-use hashbrown::HashTable;
-use rustc_hash::FxHasher;
-
 use super::chain::Chain;
 use super::definition::{Definition, check_update_flags, create_flags, host_limit, update_flags};
 use super::error::MapErrorKind;
-use super::slots::Slots;
+use super::index::{Found, HashLayout, Index, hash_of};
+use super::slots::{KEY_IN_RECORD, Slots};
 use super::walk::Walks;
 use super::{Actor, MapKind};
 use crate::errno::Errno;
@@ -30,16 +26,16 @@ use crate::memory::Memory;
 
 /// Key and value together are smaller than this: `KMALLOC_MAX_SIZE - sizeof(struct htab_elem)`.
 const MAX_ELEMENT: u64 = (4 << 20) - 48;
-/// Bytes outside guest memory that a slot takes beside its key: hash table, order, recency, list of free slots.
+/// Bytes that a slot takes beside its key and its value: index, record, order, recency, list of free slots.
 const SLOT_BYTES: u64 = 32;
 /// `U32_MAX / sizeof(struct bucket)`, rounded down to a power of two as the number of buckets is.
 const MAX_ENTRIES: u32 = 1 << 27;
 
 #[derive(Debug)]
 pub(super) struct HashMap {
-    /// Slots by key.
-    table: HashTable<u32>,
-    keys: Keys,
+    /// Records by key.
+    index: Index,
+    /// Records and values.
     slots: Slots,
     /// Slots in use, in order of first insertion.
     order: Chain,
@@ -62,8 +58,7 @@ impl MapKind for HashMap {
         let preallocated = !def.has(create_flags::NO_PREALLOC);
         let max_entries = check(def, lru, preallocated)?;
         Ok(HashMap {
-            table: HashTable::new(),
-            keys: Keys { bytes: Vec::new(), size: def.key_size as usize },
+            index: Index::new(max_entries, memory)?,
             // One more than elements, so that a full map can replace one.
             slots: Slots::new(def, max_entries + 1, memory)?,
             order: Chain::default(),
@@ -80,42 +75,42 @@ impl MapKind for HashMap {
 
     /// `__htab_map_lookup_elem`, `htab_percpu_map_lookup_elem`, `htab_lru_map_lookup_elem`.
     #[inline]
-    fn lookup(&mut self, _memory: &mut Memory, cpu: u32, key: &[u8]) -> Option<u32> {
-        let slot = self.find(key)?;
-        if let Some(recency) = &mut self.recency {
-            recency.move_to_end(slot);
-        }
-        Some(self.slots.address(slot, cpu))
+    fn lookup(&mut self, memory: &mut Memory, cpu: u32, key: &[u8]) -> Option<u32> {
+        let found = self.find(memory, key, hash_of(key))?;
+        let (value, slot) = Slots::in_record(memory, found.record);
+        self.touch(slot);
+        Some(value + self.copy_offset(cpu))
     }
 
     /// `htab_map_update_elem`, `htab_lru_map_update_elem`, `__htab_percpu_map_update_elem`.
     fn update(&mut self, memory: &mut Memory, actor: Actor, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         check_update_flags(flags)?;
         let hash = hash_of(key);
-        match self.table.find(hash, |&slot| self.keys.get(slot) == key).copied() {
+        match self.find(memory, key, hash) {
             Some(_) if flags == update_flags::NOEXIST => Err(Errno::EEXIST),
-            Some(slot) if self.percpu => {
+            Some(found) if self.percpu => {
+                let (_, slot) = Slots::in_record(memory, found.record);
                 self.write_copies(memory, actor, slot, value);
                 self.touch(slot);
                 Ok(())
             }
-            Some(slot) => self.replace(memory, actor, slot, hash, value),
+            Some(found) => self.replace(memory, actor, found, key, value),
             None if flags == update_flags::EXIST => Err(Errno::ENOENT),
             None => self.insert(memory, actor, key, hash, value),
         }
     }
 
     /// `htab_map_delete_elem`, `htab_lru_map_delete_elem`.
-    fn delete(&mut self, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
-        let slot = self.find(key).ok_or(Errno::ENOENT)?;
-        self.unlink(slot);
-        self.free.give(slot);
+    fn delete(&mut self, memory: &mut Memory, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
+        let found = self.find(memory, key, hash_of(key)).ok_or(Errno::ENOENT)?;
+        let (_, slot) = Slots::in_record(memory, found.record);
+        self.unlink(memory, found, slot);
         Ok(())
     }
 
     /// `__htab_map_lookup_elem`, `bpf_percpu_hash_copy`; an LRU map takes no note of it.
     fn read(&self, memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
-        let slot = self.find(key).ok_or(Errno::ENOENT)?;
+        let slot = self.slot_of(memory, key).ok_or(Errno::ENOENT)?;
         if !self.percpu {
             return Ok(memory.get(self.slots.address(slot, 0), self.value_size).to_vec());
         }
@@ -125,20 +120,20 @@ impl MapKind for HashMap {
     }
 
     /// `htab_map_get_next_key`.
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
-        let next = match key.and_then(|key| self.find(key)) {
+    fn next_key(&self, memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        let next = match key.and_then(|key| self.slot_of(memory, key)) {
             Some(slot) => self.order.after(slot),
             None => self.order.first(),
         };
-        next.map(|slot| self.keys.get(slot).to_vec()).ok_or(Errno::ENOENT)
+        next.map(|slot| self.key(memory, slot).to_vec()).ok_or(Errno::ENOENT)
     }
 
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.order.iter().map(|slot| self.keys.get(slot).to_vec())
+    fn keys(&self, memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
+        self.order.iter().map(|slot| self.key(memory, slot).to_vec())
     }
 
     fn len(&self) -> usize {
-        self.table.len()
+        self.index.len()
     }
 
     fn begin_walk(&mut self) {
@@ -148,7 +143,7 @@ impl MapKind for HashMap {
     /// `bpf_for_each_hash_elem`; an LRU map takes no note of it.
     fn walk(&mut self, memory: &mut Memory, cpu: u32, _visited: u32, key: u32) -> Option<u32> {
         let slot = self.walks.next(&self.order)?;
-        memory.put(key, self.keys.get(slot));
+        memory.copy(self.slots.record(slot) + KEY_IN_RECORD, key, self.slots.key_size());
         Some(self.slots.address(slot, cpu))
     }
 
@@ -156,10 +151,11 @@ impl MapKind for HashMap {
         self.walks.end();
     }
 
-    fn clear(&mut self, _memory: &mut Memory) {
+    fn clear(&mut self, memory: &mut Memory) {
         for slot in self.order.iter() {
             self.free.give(slot);
         }
+        self.index.clear(memory);
         self.forget_elements();
     }
 
@@ -177,7 +173,7 @@ impl MapKind for HashMap {
     fn reset(&mut self, memory: &mut Memory) {
         self.slots.close_all(memory, self.free.used);
         self.free = FreeSlots::new(self.free.keeps_spare);
-        self.keys.bytes.clear();
+        self.index.reset(memory);
         self.forget_elements();
         // A run that was cut off has not ended its walks.
         self.walks = Walks::default();
@@ -185,6 +181,7 @@ impl MapKind for HashMap {
 
     fn forget_growth(&mut self) {
         self.slots.keep_first_row();
+        self.index.forget_growth();
     }
 }
 
@@ -219,22 +216,59 @@ fn check(def: &Definition, lru: bool, preallocated: bool) -> Result<u32, MapErro
 }
 
 impl HashMap {
+    /// Where lookups find what they look for, if they need to take no note of it.
+    pub(super) fn layout(&self) -> Option<HashLayout> {
+        self.recency.is_none().then(|| HashLayout {
+            header: self.index.header(),
+            key: KEY_IN_RECORD,
+            key_size: self.slots.key_size(),
+            cpu_stride: if self.percpu { self.slots.copy_stride() } else { 0 },
+        })
+    }
+
     #[inline]
-    fn find(&self, key: &[u8]) -> Option<u32> {
-        self.table.find(hash_of(key), |&slot| self.keys.get(slot) == key).copied()
+    fn find(&self, memory: &Memory, key: &[u8], hash: u32) -> Option<Found> {
+        self.index.find(memory, hash, |record| {
+            let other = self.slots.key(memory, record);
+            // The compiler makes moves of these.
+            match (<[u8; 8]>::try_from(key), <[u8; 4]>::try_from(key)) {
+                (Ok(key), _) => other == key,
+                (_, Ok(key)) => other == key,
+                (Err(_), Err(_)) => other == key,
+            }
+        })
+    }
+
+    fn slot_of(&self, memory: &Memory, key: &[u8]) -> Option<u32> {
+        let found = self.find(memory, key, hash_of(key))?;
+        Some(Slots::in_record(memory, found.record).1)
+    }
+
+    fn key<'m>(&self, memory: &'m Memory, slot: u32) -> &'m [u8] {
+        self.slots.key(memory, self.slots.record(slot))
+    }
+
+    /// From the value of CPU 0 to that of another one.
+    #[inline]
+    fn copy_offset(&self, cpu: u32) -> u32 {
+        if self.percpu { cpu.min(self.copies - 1) * self.slots.copy_stride() } else { 0 }
     }
 
     /// Adds an element; a full LRU map evicts one for it.
-    fn insert(&mut self, memory: &mut Memory, actor: Actor, key: &[u8], hash: u64, value: &[u8]) -> Result<(), Errno> {
-        if self.table.len() >= self.max_entries as usize {
+    fn insert(&mut self, memory: &mut Memory, actor: Actor, key: &[u8], hash: u32, value: &[u8]) -> Result<(), Errno> {
+        if self.index.len() >= self.max_entries as usize {
             let victim = self.recency.as_ref().and_then(Chain::first).ok_or(Errno::E2BIG)?;
-            self.unlink(victim);
-            self.free.give(victim);
+            let record = self.slots.record(victim);
+            let hash = hash_of(self.slots.key(memory, record));
+            if let Some(found) = self.index.find(memory, hash, |other| other == record) {
+                self.unlink(memory, found, victim);
+            }
         }
+        self.index.reserve(memory).map_err(|_| Errno::ENOMEM)?;
         let free = self.free.take();
         let slot = self.open(memory, free)?;
-        self.keys.set(slot, key);
-        self.table.insert_unique(hash, slot, |&slot| hash_of(self.keys.get(slot)));
+        self.slots.set_key(memory, slot, key);
+        self.index.insert(memory, hash, self.slots.record(slot));
         self.order.push(slot);
         if let Some(recency) = &mut self.recency {
             recency.push(slot);
@@ -248,14 +282,20 @@ impl HashMap {
         Ok(())
     }
 
-    /// Puts a new element in the place of the one in `old`, whose memory keeps its value.
-    fn replace(&mut self, memory: &mut Memory, actor: Actor, old: u32, hash: u64, value: &[u8]) -> Result<(), Errno> {
+    /// Puts a new element in the place of one that was found, whose memory keeps its value.
+    fn replace(
+        &mut self,
+        memory: &mut Memory,
+        actor: Actor,
+        found: Found,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        let (_, old) = Slots::in_record(memory, found.record);
         let free = self.free.take_for_replacement();
         let slot = self.open(memory, free)?;
-        self.keys.copy(old, slot);
-        if let Some(entry) = self.table.find_mut(hash, |&slot| slot == old) {
-            *entry = slot;
-        }
+        self.slots.set_key(memory, slot, key);
+        self.index.replace(memory, found, self.slots.record(slot));
         self.order.replace(old, slot);
         self.walks.replaced(old, slot);
         if let Some(recency) = &mut self.recency {
@@ -276,6 +316,7 @@ impl HashMap {
             None => {
                 self.slots.reserve(memory, self.free.used).map_err(|_| Errno::ENOMEM)?;
                 self.free.used += 1;
+                self.slots.claim_record(memory, self.free.used - 1);
                 self.free.used - 1
             }
         };
@@ -283,16 +324,15 @@ impl HashMap {
         Ok(slot)
     }
 
-    fn unlink(&mut self, slot: u32) {
-        let hash = hash_of(self.keys.get(slot));
-        if let Ok(entry) = self.table.find_entry(hash, |&other| other == slot) {
-            entry.remove();
-        }
+    /// Takes out the element that was found, which is in this slot.
+    fn unlink(&mut self, memory: &mut Memory, found: Found, slot: u32) {
+        self.index.remove(memory, found);
         self.walks.leaving(&self.order, slot);
         self.order.remove(slot);
         if let Some(recency) = &mut self.recency {
             recency.remove(slot);
         }
+        self.free.give(slot);
     }
 
     fn touch(&mut self, slot: u32) {
@@ -323,44 +363,10 @@ impl HashMap {
     }
 
     fn forget_elements(&mut self) {
-        self.table.clear();
         self.order.clear();
         self.walks.clear();
         if let Some(recency) = &mut self.recency {
             recency.clear();
-        }
-    }
-}
-
-/// The keys of all slots.
-#[derive(Debug)]
-struct Keys {
-    bytes: Vec<u8>,
-    size: usize,
-}
-
-impl Keys {
-    #[inline]
-    fn get(&self, slot: u32) -> &[u8] {
-        let start = slot as usize * self.size;
-        self.bytes.get(start..start + self.size).unwrap_or(&[])
-    }
-
-    fn set(&mut self, slot: u32, key: &[u8]) {
-        let start = slot as usize * self.size;
-        self.grow(start + self.size);
-        self.bytes[start..start + self.size].copy_from_slice(key);
-    }
-
-    fn copy(&mut self, from: u32, to: u32) {
-        let (source, start) = (from as usize * self.size, to as usize * self.size);
-        self.grow(start + self.size);
-        self.bytes.copy_within(source..source + self.size, start);
-    }
-
-    fn grow(&mut self, len: usize) {
-        if len > self.bytes.len() {
-            self.bytes.resize(len, 0);
         }
     }
 }
@@ -431,20 +437,6 @@ impl FreeSlots {
     }
 }
 
-/// The same on every host and in every process.
-#[inline]
-fn hash_of(key: &[u8]) -> u64 {
-    let mut hasher = FxHasher::default();
-    if let Ok(bytes) = key.try_into() {
-        hasher.write_u32(u32::from_le_bytes(bytes));
-    } else if let Ok(bytes) = key.try_into() {
-        hasher.write_u64(u64::from_le_bytes(bytes));
-    } else {
-        hasher.write(key);
-    }
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,14 +462,14 @@ mod tests {
         for map_type in [MapType::Hash, MapType::PercpuHash, MapType::LruHash, MapType::LruPercpuHash] {
             let (mut map, mut memory) = map(map_type, 4);
             map.slot_limit = 3;
-            let mut insert = |map: &mut HashMap, key: u32| map.update(&mut memory, CPU, &key.to_le_bytes(), &[1; 8], 0);
+            let mut insert = |key: u32| map.update(&mut memory, CPU, &key.to_le_bytes(), &[1; 8], 0);
             for key in 0..3 {
-                assert_eq!(insert(&mut map, key), Ok(()));
+                assert_eq!(insert(key), Ok(()));
             }
-            assert_eq!(insert(&mut map, 3), Err(Errno::ENOMEM), "{map_type}");
-            assert_eq!((map.len(), map.keys.bytes.len()), (3, 12));
-            assert_eq!(map.delete(CPU, &0_u32.to_le_bytes()), Ok(()));
-            assert_eq!(insert(&mut map, 3), Ok(()), "{map_type}");
+            assert_eq!(insert(3), Err(Errno::ENOMEM), "{map_type}");
+            assert_eq!((map.len(), map.free.used), (3, 3));
+            assert_eq!(map.delete(&mut memory, CPU, &0_u32.to_le_bytes()), Ok(()));
+            assert_eq!(map.update(&mut memory, CPU, &[3, 0, 0, 0], &[1; 8], 0), Ok(()), "{map_type}");
         }
     }
 }

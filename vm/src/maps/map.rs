@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::definition::{Definition, create_flags, update_flags};
 use super::error::MapError;
-use super::{Actor, Kind, PerfEventArray, ProgArray, RawEntry, RingBuf, StackTrace};
+use super::{Actor, HashLayout, Kind, PerfEventArray, ProgArray, RawEntry, RingBuf, StackTrace};
 use crate::errno::Errno;
 use crate::map_spec::{MapSpec, MapType};
 use crate::memory::{Memory, Permission};
@@ -150,14 +150,14 @@ impl Map {
     /// # Errors
     /// `ENOENT` when there is none; `EACCES` when programs may not write the map; `EINVAL` or `ENOTSUPP` for types
     /// that have no such operation, such as arrays.
-    pub fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+    pub fn delete(&mut self, memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {
         if self.def.has(create_flags::RDONLY_PROG) {
             return Err(Errno::EACCES);
         }
         if key.len() != self.def.key_size as usize {
             return Err(Errno::EINVAL);
         }
-        self.kind.delete(Actor::Program { cpu: 0 }, key)
+        self.kind.delete(memory, Actor::Program { cpu: 0 }, key)
     }
 
     /// Begins a walk over the elements, in the order of [`Map::next_key`]; walks nest.
@@ -193,6 +193,12 @@ impl Map {
     /// Where the values of an array or a per-CPU array lie; `None` for other maps.
     pub fn array_layout(&self) -> Option<ArrayLayout> {
         if let Kind::Array(array) | Kind::PercpuArray(array) = &self.kind { Some(array.layout()) } else { None }
+    }
+
+    /// Where a hash map or a per-CPU hash map keeps what lookups need; `None` for other maps, LRU maps among them, which take
+    /// note of lookups.
+    pub fn hash_layout(&self) -> Option<HashLayout> {
+        if let Kind::Hash(map) | Kind::PercpuHash(map) = &self.kind { map.layout() } else { None }
     }
 
     /// To be called when a run has ended, and before one begins when the user side was used in between: closes the
@@ -263,12 +269,12 @@ impl Map {
     ///
     /// # Errors
     /// As [`Map::delete`], but it is `BPF_F_RDONLY` that forbids it, with `EPERM`.
-    pub fn user_delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+    pub fn user_delete(&mut self, memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {
         if self.def.has(create_flags::RDONLY) {
             return Err(Errno::EPERM);
         }
         self.check_user_key(key)?;
-        self.kind.delete(Actor::User, key)
+        self.kind.delete(memory, Actor::User, key)
     }
 
     /// The key behind `key`; the first one for `None` and for a key that is not there. Hash maps go by the order of
@@ -277,14 +283,14 @@ impl Map {
     /// # Errors
     /// `ENOENT` behind the last; `EPERM` for a map made with `BPF_F_WRONLY`; `EINVAL` for a key of the wrong size;
     /// `ENOTSUPP` for types without keys.
-    pub fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    pub fn next_key(&self, memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         if self.def.has(create_flags::WRONLY) {
             return Err(Errno::EPERM);
         }
         if let Some(key) = key {
             self.check_user_key(key)?;
         }
-        self.kind.next_key(key)
+        self.kind.next_key(memory, key)
     }
 
     /// The keys of all elements, one by one, in the order of [`Map::next_key`]. None for types without readable
@@ -292,13 +298,13 @@ impl Map {
     ///
     /// A loop that changes a hash map collects them first; an array, whose keys never change, may have too many for
     /// that, and goes by its indices.
-    pub fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.kind.keys()
+    pub fn keys<'k>(&'k self, memory: &'k Memory) -> impl Iterator<Item = Vec<u8>> + 'k {
+        self.kind.keys(memory)
     }
 
     /// Keys and values of all elements, one by one, in the order of [`Map::next_key`].
-    pub fn iter(&self, memory: &Memory) -> impl Iterator<Item = RawEntry> {
-        self.keys().filter_map(|key| self.kind.read(memory, &key).ok().map(|value| (key, value)))
+    pub fn iter<'k>(&'k self, memory: &'k Memory) -> impl Iterator<Item = RawEntry> + 'k {
+        self.keys(memory).filter_map(|key| self.kind.read(memory, &key).ok().map(|value| (key, value)))
     }
 
     /// Number of elements (arrays always have all; program arrays those that are set); of ring buffers and perf event

@@ -16,6 +16,7 @@ mod definition;
 mod error;
 mod handle;
 mod hash;
+mod index;
 mod jhash;
 mod map;
 mod perf_event_array;
@@ -30,6 +31,7 @@ use definition::Definition;
 pub use definition::{MAX_HOST_BYTES, MAX_PERCPU_VALUE, create_flags, update_flags};
 pub use error::{MapAccessError, MapError, MapErrorKind, MapOperation};
 pub use handle::{MapHandle, RawEntry};
+pub use index::{HASH_BIT, HASH_FACTOR, HashLayout, pieces};
 pub use map::{ArrayLayout, Map};
 pub use perf_event_array::{DEFAULT_PERF_BUFFER_BYTES, PerfEventArray, PerfSample, output_flags};
 pub use prog_array::ProgArray;
@@ -93,16 +95,16 @@ trait MapKind: Sized {
     fn update(&mut self, memory: &mut Memory, actor: Actor, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
 
     /// `bpf_map_delete_elem` and `BPF_MAP_DELETE_ELEM`.
-    fn delete(&mut self, actor: Actor, key: &[u8]) -> Result<(), Errno>;
+    fn delete(&mut self, memory: &mut Memory, actor: Actor, key: &[u8]) -> Result<(), Errno>;
 
     /// `BPF_MAP_LOOKUP_ELEM`: the value, of a per-CPU map the values of all CPUs.
     fn read(&self, memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno>;
 
     /// `BPF_MAP_GET_NEXT_KEY`.
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno>;
+    fn next_key(&self, memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno>;
 
     /// Keys of all elements that exist, in the order of `next_key`.
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>>;
+    fn keys(&self, memory: &Memory) -> impl Iterator<Item = Vec<u8>>;
 
     /// Begins a walk over the elements; walks nest.
     fn begin_walk(&mut self) {}
@@ -174,20 +176,20 @@ macro_rules! map_kinds {
                 match self { $(Kind::$name(kind) => kind.update(memory, actor, key, value, flags),)* }
             }
 
-            fn delete(&mut self, actor: Actor, key: &[u8]) -> Result<(), Errno> {
-                match self { $(Kind::$name(kind) => kind.delete(actor, key),)* }
+            fn delete(&mut self, memory: &mut Memory, actor: Actor, key: &[u8]) -> Result<(), Errno> {
+                match self { $(Kind::$name(kind) => kind.delete(memory, actor, key),)* }
             }
 
             fn read(&self, memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
                 match self { $(Kind::$name(kind) => kind.read(memory, key),)* }
             }
 
-            fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
-                match self { $(Kind::$name(kind) => kind.next_key(key),)* }
+            fn next_key(&self, memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+                match self { $(Kind::$name(kind) => kind.next_key(memory, key),)* }
             }
 
-            fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
-                match self { $(Kind::$name(kind) => Box::new(kind.keys()),)* }
+            fn keys<'k>(&'k self, memory: &'k Memory) -> Box<dyn Iterator<Item = Vec<u8>> + 'k> {
+                match self { $(Kind::$name(kind) => Box::new(kind.keys(memory)),)* }
             }
 
             fn begin_walk(&mut self) {

@@ -198,7 +198,7 @@ impl MapKind for PerfEventArray {
     }
 
     /// Closes a slot; only user space may. `fd_array_map_delete_elem`.
-    fn delete(&mut self, actor: Actor, key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _memory: &mut Memory, actor: Actor, key: &[u8]) -> Result<(), Errno> {
         if actor != Actor::User {
             return Err(Errno::EINVAL);
         }
@@ -210,12 +210,12 @@ impl MapKind for PerfEventArray {
         Err(Errno::ENOTSUPP)
     }
 
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    fn next_key(&self, _memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         next_index(key, self.max_entries)
     }
 
     /// None that could be read.
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn keys(&self, _memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
         std::iter::empty()
     }
 

@@ -101,7 +101,7 @@ impl MapKind for ProgArray {
     }
 
     /// `fd_array_map_delete_elem`; only user space may.
-    fn delete(&mut self, actor: Actor, key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _memory: &mut Memory, actor: Actor, key: &[u8]) -> Result<(), Errno> {
         let index = index_of(key);
         if actor != Actor::User {
             return Err(Errno::EINVAL);
@@ -117,12 +117,12 @@ impl MapKind for ProgArray {
         self.program_at(index_of(key)).map(|program| program.to_le_bytes().to_vec()).ok_or(Errno::ENOENT)
     }
 
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    fn next_key(&self, _memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         next_index(key, self.max_entries)
     }
 
     /// Slots that hold a program.
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn keys(&self, _memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
         let mut indices: Vec<u32> = self.slots.keys().copied().collect();
         indices.sort_unstable();
         indices.into_iter().map(|index| index.to_le_bytes().to_vec())

@@ -290,7 +290,7 @@ impl MapKind for RingBuf {
     }
 
     /// `ringbuf_map_delete_elem`.
-    fn delete(&mut self, _actor: Actor, _key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _memory: &mut Memory, _actor: Actor, _key: &[u8]) -> Result<(), Errno> {
         Err(Errno::ENOTSUPP)
     }
 
@@ -299,11 +299,11 @@ impl MapKind for RingBuf {
     }
 
     /// `ringbuf_map_get_next_key`.
-    fn next_key(&self, _key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    fn next_key(&self, _memory: &Memory, _key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         Err(Errno::ENOTSUPP)
     }
 
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn keys(&self, _memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
         std::iter::empty()
     }
 

@@ -137,7 +137,7 @@ impl MapKind for StackTrace {
     }
 
     /// `stack_map_delete_elem`.
-    fn delete(&mut self, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _memory: &mut Memory, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
         let id = index_of(key);
         if id >= self.buckets {
             return Err(Errno::E2BIG);
@@ -162,7 +162,7 @@ impl MapKind for StackTrace {
     }
 
     /// `stack_map_get_next_key`.
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+    fn next_key(&self, _memory: &Memory, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         let start = match key.map(index_of) {
             Some(id) if self.traces.contains_key(&id) => id + 1,
             Some(_) | None => 0,
@@ -171,7 +171,7 @@ impl MapKind for StackTrace {
         Ok(id.to_le_bytes().to_vec())
     }
 
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn keys(&self, _memory: &Memory) -> impl Iterator<Item = Vec<u8>> {
         self.traces.keys().map(|id| id.to_le_bytes().to_vec())
     }
 

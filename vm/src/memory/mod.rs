@@ -7,7 +7,7 @@
 //!
 //! Zones, from low to high: the null page, the stack frames, the run zone (context and packet, gone when the next
 //! run starts), the persistent zone (maps, global data, objects that a test placed). Addresses are the same
-//! in every run.
+//! in every run. What maps look up in, tables of their own, lies at the end of the persistent zone, closed to programs.
 
 mod bitmap;
 mod far;
@@ -47,7 +47,7 @@ const RED_ZONE: u32 = 64;
 /// Objects start at multiples of this.
 const ALIGN: u32 = 64;
 /// Bytes behind the arena's end, so that an access that starts inside needs no second check.
-const ARENA_PADDING: usize = 8;
+const ARENA_PADDING: usize = 128;
 /// How far a window reaches to both sides.
 const REACH: u32 = 0x1_0000;
 /// Pages of the arena that are in use where a reset clears them: for more, a new arena costs less.
@@ -144,8 +144,8 @@ pub struct Memory {
     far: Far,
     run_zone: Zone,
     persistent: Zone,
-    /// Where the persistent zone ended when [`Memory::mark`] was called.
-    mark: u64,
+    /// What was left of the persistent zone when [`Memory::mark`] was called.
+    mark: (u64, u64),
     footprint: Footprint,
     generation: u64,
     /// A panic has cut off a run.
@@ -228,7 +228,7 @@ impl Memory {
         memory.writable = writable;
         memory.run_zone = Zone { start: run, next: run, end: persistent };
         memory.persistent = Zone { start: persistent, next: persistent, end: size };
-        memory.mark = persistent;
+        memory.mark = (persistent, size);
         memory.name_frames();
         Ok(memory)
     }
@@ -245,7 +245,7 @@ impl Memory {
             far: Far::default(),
             run_zone: Zone::default(),
             persistent: Zone::default(),
-            mark: 0,
+            mark: (0, 0),
             footprint: Footprint::default(),
             generation: 0,
             cut_off: false,
@@ -335,8 +335,8 @@ impl Memory {
         self.far = Far::default();
         self.name_frames();
         self.run_zone.next = self.run_zone.start;
-        self.persistent.next = self.persistent.start;
-        self.mark = self.persistent.start;
+        (self.persistent.next, self.persistent.end) = (self.persistent.start, self.size);
+        self.mark = (self.persistent.start, self.size);
     }
 
     /// A new arena of the same size in place of this one.
@@ -352,22 +352,22 @@ impl Memory {
 
     /// Objects that are there now outlive [`Memory::return_to_mark`].
     pub(crate) fn mark(&mut self) {
-        self.mark = self.persistent.next;
+        self.mark = (self.persistent.next, self.persistent.end);
     }
 
     /// Forgets the last run, far objects, and what was handed out of the persistent zone since [`Memory::mark`]. What
-    /// was handed out before is the caller's to restore.
+    /// was handed out before is the caller's to restore; of tables nothing may be relied upon, for all may be zeroed.
     pub(crate) fn return_to_mark(&mut self) {
         self.start_run();
         self.forget_frames();
         self.far = Far::default();
-        if self.persistent.next == self.mark {
+        if (self.persistent.next, self.persistent.end) == self.mark {
             return;
         }
         self.generation += 1;
-        self.objects.forget_from(self.mark);
-        self.persistent.next = self.mark;
-        let start = self.mark as u32;
+        self.objects.forget_from(self.mark.0);
+        (self.persistent.next, self.persistent.end) = self.mark;
+        let start = self.mark.0 as u32;
         let rest = start.wrapping_neg() % PAGE;
         self.close(start, rest);
         self.zero(start, rest);
@@ -421,6 +421,34 @@ impl Memory {
         let start = self.persistent.take(u64::from(stride) * u64::from(count))?;
         self.objects.insert(start, Row { kind, size, stride, count });
         Ok(Elements { start, stride })
+    }
+
+    /// Reserves `bytes` that no program gets at: room for a table of a map, which [`Memory::claim_table`] makes its own. It
+    /// is taken from the end, so that no object's address depends on it.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub(crate) fn reserve_table(&mut self, bytes: u64) -> Result<u32, MemoryError> {
+        let full = MemoryError::ArenaFull { bytes, left: self.left() };
+        let end = self.persistent.end.checked_sub(bytes).ok_or(full)? / u64::from(ALIGN) * u64::from(ALIGN);
+        if end < self.persistent.next {
+            return Err(full);
+        }
+        self.persistent.end = end;
+        // Not behind the arena, where a table without bytes would be.
+        u32::try_from(end).map_err(|_| full)
+    }
+
+    /// Zeroes part of a reserved table, before it is used.
+    pub(crate) fn claim_table(&mut self, addr: u32, len: u32) {
+        self.footprint.add(addr, len);
+        self.zero(addr, len);
+    }
+
+    /// Bytes of a table that have been claimed, to write to.
+    #[inline]
+    pub(crate) fn table_mut(&mut self, addr: u32, len: u32) -> &mut [u8] {
+        self.arena.get_mut(addr as usize..addr as usize + len as usize).unwrap_or_default()
     }
 
     /// Bytes of the persistent zone that are not handed out yet.
@@ -714,6 +742,15 @@ impl Memory {
         self.footprint.add(addr, bytes.len() as u32);
         if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + bytes.len()) {
             place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Copies bytes of a table to an object.
+    pub(crate) fn copy(&mut self, from: u32, to: u32, len: u32) {
+        self.footprint.add(to, len);
+        let (from, to, len) = (from as usize, to as usize, len as usize);
+        if from.max(to) + len <= self.arena.len() {
+            self.arena.copy_within(from..from + len, to);
         }
     }
 

@@ -130,7 +130,7 @@ fn program_arrays_are_for_user_space_only() {
     assert_eq!(fix.map.update(&mut fix.memory, 0, &key(0), &program, ANY), Err(Errno::EINVAL));
     assert_eq!(fix.delete(1), Err(Errno::EINVAL));
     assert_eq!(fix.walk(), [0, 1]);
-    assert_eq!((fix.map.keys().collect(), fix.map.len()), (vec![key(1).to_vec()], 1));
+    assert_eq!((fix.map.keys(&fix.memory).collect(), fix.map.len()), (vec![key(1).to_vec()], 1));
     assert_eq!(fix.user_delete(2), Err(Errno::E2BIG));
     assert_eq!(fix.user_delete(0), Err(Errno::ENOENT));
     assert_eq!(fix.user_delete(1), Ok(()));
@@ -174,7 +174,7 @@ fn types_without_elements_refuse_element_operations() {
         assert_eq!(fix.map.lookup(&mut fix.memory, 0, &key), None);
         assert_eq!(fix.map.user_lookup(&fix.memory, &key), Err(read), "{map_type}");
         assert_eq!(fix.map.update(&mut fix.memory, 0, &key, &value, ANY), Err(write), "{map_type}");
-        assert_eq!(fix.map.delete(&key), Err(remove), "{map_type}");
+        assert_eq!(fix.map.delete(&mut fix.memory, &key), Err(remove), "{map_type}");
     }
 }
 
@@ -182,7 +182,7 @@ fn types_without_elements_refuse_element_operations() {
 fn keys_are_walked_in_order_of_insertion() {
     for map_type in [Hash, PercpuHash, LruHash, LruPercpuHash] {
         let mut fix = Fixture::new(map_type, 4, 8, 8);
-        assert_eq!(fix.map.next_key(None), Err(Errno::ENOENT));
+        assert_eq!(fix.map.next_key(&fix.memory, None), Err(Errno::ENOENT));
         for key in [5, 3, 9, 1] {
             fix.insert(key, 0);
         }
@@ -193,13 +193,13 @@ fn keys_are_walked_in_order_of_insertion() {
         fix.insert(7, 0);
         assert_eq!(fix.walk(), [5, 3, 1, 7]);
         let missing = 77_u32.to_le_bytes();
-        assert_eq!(fix.map.next_key(Some(&missing)), Ok(5_u32.to_le_bytes().to_vec()));
+        assert_eq!(fix.map.next_key(&fix.memory, Some(&missing)), Ok(5_u32.to_le_bytes().to_vec()));
     }
     for map_type in [Array, PercpuArray, ProgArray, PerfEventArray] {
         let value_size = if matches!(map_type, Array | PercpuArray) { 8 } else { 4 };
         let fix = Fixture::new(map_type, 4, value_size, 3);
         assert_eq!(fix.walk(), [0, 1, 2], "{map_type}");
-        assert_eq!(fix.map.next_key(Some(&77_u32.to_le_bytes())), Ok(vec![0; 4]));
+        assert_eq!(fix.map.next_key(&fix.memory, Some(&77_u32.to_le_bytes())), Ok(vec![0; 4]));
     }
 }
 
@@ -211,9 +211,9 @@ fn keys_and_values_of_the_wrong_size_are_refused() {
         for key in [&b""[..], b"abc", b"abcde"] {
             assert_eq!(map.lookup(memory, 0, key), None);
             assert_eq!(map.update(memory, 0, key, &[0; 8], ANY), Err(Errno::EINVAL));
-            assert_eq!(map.delete(key), Err(Errno::EINVAL));
+            assert_eq!(map.delete(memory, key), Err(Errno::EINVAL));
             assert_eq!(map.user_lookup(memory, key), Err(Errno::EINVAL));
-            assert_eq!(map.next_key(Some(key)), Err(Errno::EINVAL));
+            assert_eq!(map.next_key(memory, Some(key)), Err(Errno::EINVAL));
         }
         for size in [0, 7, 9, 24] {
             assert_eq!(map.update(memory, 0, &[0; 4], &vec![0; size], ANY), Err(Errno::EINVAL));
@@ -238,7 +238,7 @@ fn access_flags_bind_their_side() {
         let mut fix = Fixture::with_flags(map_type, 4, 8, 2, WRONLY);
         assert_eq!(fix.user_update(0, 2, ANY), Ok(()));
         assert_eq!(fix.user_lookup(0), Err(Errno::EPERM));
-        assert_eq!(fix.map.next_key(None), Err(Errno::EPERM));
+        assert_eq!(fix.map.next_key(&fix.memory, None), Err(Errno::EPERM));
         assert_eq!(fix.value(0), Some(2));
 
         let mut fix = Fixture::with_flags(map_type, 4, 8, 2, RDONLY_PROG);

@@ -84,7 +84,7 @@ fn huge_maps_are_read_one_by_one() -> Result<(), MapAccessError> {
     fix.user_update(1, 5, 0).expect("update");
     let entry = |key: u32, value: u64| (key.to_le_bytes().to_vec(), value.to_le_bytes().to_vec());
     assert!(fix.handle().iter()?.take(3).eq([entry(0, 0), entry(1, 5), entry(2, 0)]));
-    assert_eq!((fix.map.keys().nth(2), fix.map.len()), (Some(vec![2, 0, 0, 0]), 1 << 27));
+    assert_eq!((fix.map.keys(&fix.memory).nth(2), fix.map.len()), (Some(vec![2, 0, 0, 0]), 1 << 27));
     let mut programs = Fixture::new(ProgArray, 4, 4, u32::MAX);
     programs.handle().insert(&0xffff_fff0_u32, &1_u32)?;
     assert_eq!(programs.handle().entries::<u32, u32>()?, [(0xffff_fff0, 1)]);

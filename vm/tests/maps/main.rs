@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     fn delete(&mut self, key: u32) -> Result<(), Errno> {
-        self.map.delete(&key.to_le_bytes())
+        self.map.delete(&mut self.memory, &key.to_le_bytes())
     }
 
     fn end_run(&mut self) {
@@ -92,14 +92,14 @@ impl Fixture {
     }
 
     fn user_delete(&mut self, key: u32) -> Result<(), Errno> {
-        self.map.user_delete(&key.to_le_bytes())
+        self.map.user_delete(&mut self.memory, &key.to_le_bytes())
     }
 
     /// All keys as `BPF_MAP_GET_NEXT_KEY` gives them.
     fn walk(&self) -> Vec<u32> {
         let mut keys = Vec::new();
         let mut key = None;
-        while let Ok(next) = self.map.next_key(key.as_deref()) {
+        while let Ok(next) = self.map.next_key(&self.memory, key.as_deref()) {
             keys.push(u32::from_le_bytes(next.as_slice().try_into().expect("4 bytes")));
             key = Some(next);
         }

@@ -314,9 +314,9 @@ fn iteration_survives_changes_to_the_map() {
         fix.insert(key, key.into());
     }
     let mut seen = 0;
-    for key in fix.map.keys().collect::<Vec<_>>() {
+    for key in fix.map.keys(&fix.memory).collect::<Vec<_>>() {
         seen += 1;
-        fix.map.delete(&key).expect("delete");
+        fix.map.delete(&mut fix.memory, &key).expect("delete");
         fix.insert(1000 + seen, 0);
     }
     assert_eq!((seen, fix.map.len()), (50, 50));

@@ -114,11 +114,11 @@ fn call_at_random(random: &mut Random, map: &mut Map, memory: &mut Memory) {
         match random.next(9) {
             0 => drop(map.lookup(memory, cpu, &key)),
             1 => drop(map.update(memory, cpu, &key, &value, flags)),
-            2 => drop(map.delete(&key)),
+            2 => drop(map.delete(memory, &key)),
             3 => drop(map.user_lookup(memory, &key)),
             4 => drop(map.user_update(memory, &key, &vec![1; user_size], flags)),
-            5 => drop(map.user_delete(&key)),
-            6 => drop(map.next_key(Some(&key))),
+            5 => drop(map.user_delete(memory, &key)),
+            6 => drop(map.next_key(memory, Some(&key))),
             7 => map.end_run(memory),
             _ => map.reset(memory),
         }

@@ -68,13 +68,13 @@ impl Model for Chains {
                 assert_eq!(map.user_lookup(memory, &key(&self.spec, k)), expected);
             }
             MapOperation::UserDelete { key: k } | MapOperation::Delete { key: k } => {
-                let done = map.user_delete(&key(&self.spec, k));
+                let done = map.user_delete(memory, &key(&self.spec, k));
                 assert_eq!(done.is_ok(), self.chains.remove(&id(k)).is_some());
             }
             MapOperation::NextKey { key: k } => {
                 let start = k.map(id).filter(|id| self.chains.contains_key(id)).map_or(0, |id| id + 1);
                 let next = self.chains.range(start..).next().map(|(id, _)| id.to_le_bytes().to_vec());
-                assert_eq!(map.next_key(k.map(|k| key(&self.spec, k)).as_deref()), next.ok_or(Errno::ENOENT));
+                assert_eq!(map.next_key(memory, k.map(|k| key(&self.spec, k)).as_deref()), next.ok_or(Errno::ENOENT));
             }
             MapOperation::EndRun => map.end_run(memory),
             MapOperation::Clear => {

@@ -178,7 +178,7 @@ impl Model for Elements {
             Operation::Delete { key: k } => {
                 let key = key(&self.spec, k);
                 let expected = if self.read_only() { Err(Errno::EACCES) } else { self.remove(&key) };
-                assert_eq!(map.delete(&key), expected, "delete of {key:?}");
+                assert_eq!(map.delete(memory, &key), expected, "delete of {key:?}");
             }
             Operation::UserLookup { key: k } => {
                 let key = key(&self.spec, k);
@@ -194,11 +194,11 @@ impl Model for Elements {
             }
             Operation::UserDelete { key: k } => {
                 let key = key(&self.spec, k);
-                assert_eq!(map.user_delete(&key), self.remove(&key), "user delete of {key:?}");
+                assert_eq!(map.user_delete(memory, &key), self.remove(&key), "user delete of {key:?}");
             }
             Operation::NextKey { key: k } => {
                 let key = k.map(|k| key(&self.spec, k));
-                assert_eq!(map.next_key(key.as_deref()), self.next_key(key.as_deref()), "behind {key:?}");
+                assert_eq!(map.next_key(memory, key.as_deref()), self.next_key(key.as_deref()), "behind {key:?}");
             }
             Operation::EndRun => map.end_run(memory),
             Operation::Clear => {

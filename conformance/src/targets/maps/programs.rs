@@ -63,7 +63,7 @@ impl Model for Programs {
             Operation::Update { key: k, cpu, value, flags: f } => {
                 refuses(map.update(memory, cpu.into(), &key(spec, k), &[value; 4], flags(f)));
             }
-            Operation::Delete { key: k } => refuses(map.delete(&key(spec, k))),
+            Operation::Delete { key: k } => refuses(map.delete(memory, &key(spec, k))),
             Operation::UserLookup { key: k } => {
                 let expected = self.slots.get(&Programs::index(k)).map(|program| program.to_le_bytes().to_vec());
                 assert_eq!(map.user_lookup(memory, &key(spec, k)), expected.ok_or(Errno::ENOENT));
@@ -76,14 +76,14 @@ impl Model for Programs {
             }
             Operation::UserDelete { key: k } => {
                 let key = key(spec, k);
-                assert_eq!(map.user_delete(&key), self.remove(Programs::index(k)));
+                assert_eq!(map.user_delete(memory, &key), self.remove(Programs::index(k)));
             }
             Operation::NextKey { key: k } => {
                 let next =
                     k.map(Programs::index).filter(|&index| index < spec.max_entries).map_or(0, |index| index + 1);
                 let expected =
                     if next < spec.max_entries { Ok(next.to_le_bytes().to_vec()) } else { Err(Errno::ENOENT) };
-                assert_eq!(map.next_key(k.map(|k| key(spec, k)).as_deref()), expected);
+                assert_eq!(map.next_key(memory, k.map(|k| key(spec, k)).as_deref()), expected);
             }
             Operation::EndRun => map.end_run(memory),
             Operation::Clear => {

@@ -65,14 +65,14 @@ pub(super) fn no_elements(operation: MapOperation, map: &mut Map, memory: &mut M
             let value = vec![value; map.value_size() as usize];
             refuses(map.update(memory, cpu.into(), key, &value, flags(f)));
         }
-        MapOperation::Delete { .. } => refuses(map.delete(key)),
+        MapOperation::Delete { .. } => refuses(map.delete(memory, key)),
         MapOperation::UserLookup { .. } => refuses(map.user_lookup(memory, key).map(drop)),
         MapOperation::UserUpdate { value, flags: f, .. } => {
             let value = vec![value; map.value_size() as usize];
             refuses(map.user_update(memory, key, &value, flags(f)));
         }
-        MapOperation::UserDelete { .. } => refuses(map.user_delete(key)),
-        MapOperation::NextKey { .. } => refuses(map.next_key(None).map(drop)),
+        MapOperation::UserDelete { .. } => refuses(map.user_delete(memory, key)),
+        MapOperation::NextKey { .. } => refuses(map.next_key(memory, None).map(drop)),
         MapOperation::EndRun | MapOperation::Clear | MapOperation::Reset | MapOperation::Record(_) => {}
     }
 }

@@ -95,9 +95,9 @@ impl Model for Samples {
                 assert_eq!(done, expected);
             }
             MapOperation::UserDelete { key: k } => {
-                assert_eq!(map.user_delete(&key(&self.spec, k)), self.close(slot(k)));
+                assert_eq!(map.user_delete(memory, &key(&self.spec, k)), self.close(slot(k)));
             }
-            MapOperation::NextKey { .. } => assert_eq!(map.next_key(None), Ok(vec![0; 4])),
+            MapOperation::NextKey { .. } => assert_eq!(map.next_key(memory, None), Ok(vec![0; 4])),
             MapOperation::EndRun => map.end_run(memory),
             MapOperation::Clear => {
                 map.clear(memory);
