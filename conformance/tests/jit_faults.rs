@@ -119,6 +119,65 @@ fn an_answer_that_a_mock_has_changed_is_found() -> TestResult {
     })
 }
 
+/// Looks the key of 16 bytes up that the context holds.
+const LOOK_UP: &str = "
+    r2 = *(u64 *)(r1 + 0)
+    *(u64 *)(r10 - 16) = r2
+    r2 = *(u64 *)(r1 + 8)
+    *(u64 *)(r10 - 8) = r2
+    r1 = m ll
+    r2 = r10
+    r2 += -16
+    call map_lookup_elem
+    if r0 == 0 goto out
+    r0 = *(u64 *)(r0 + 0)
+    out: exit";
+
+/// Runs of a program that looks each of these keys up in a hash map, from which the last one is missing.
+fn lookups(keys: &[[u64; 2]], engine: Box<dyn Engine>) -> Result<Vec<Outcome>, Box<dyn Error>> {
+    let mut vm = machine(&program_with(LOOK_UP, vec![MapSpec::new("m", MapType::Hash, 16, 8, 100)]), engine);
+    vm.keep_calls(0);
+    let (_, present) = keys.split_last().ok_or("no keys")?;
+    for (number, key) in (1_u64..).zip(present) {
+        vm.map("m")?.insert(key, &number)?;
+    }
+    let run = |key: &[u64; 2]| {
+        let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
+        vm.run(MAIN, Bytes(&bytes))
+    };
+    Ok(keys.iter().map(run).collect::<Result<_, _>>()?)
+}
+
+#[test]
+fn a_search_that_sees_one_entry_only_is_found() -> TestResult {
+    let keys: Vec<_> = (0..100).map(|number| [number, 7]).collect();
+    assert_found(Fault::SearchGivesUp, |engine| lookups(&keys, engine))
+}
+
+#[test]
+fn a_search_that_takes_the_hash_for_the_key_is_found() -> TestResult {
+    let fold = |word: u64| {
+        let product = u128::from(word) * u128::from(softbpf::maps::HASH_FACTOR);
+        product as u64 ^ (product >> 64) as u64
+    };
+    // The second half takes back what the first has done.
+    let keys: Vec<_> = (1..9).map(|number| [number, fold(number) ^ 5]).collect();
+    assert_found(Fault::SearchTrustsHash, |engine| lookups(&keys, engine))
+}
+
+#[test]
+fn a_lookup_of_the_wrong_cpu_is_found() -> TestResult {
+    let text = "*(u32 *)(r10 - 4) = 0\n r1 = m ll\n r2 = r10\n r2 += -4\n call map_lookup_elem
+                if r0 == 0 goto out\n r0 = *(u64 *)(r0 + 0)\n out: exit";
+    assert_found(Fault::LookupOfFirstCpu, |engine| {
+        let mut vm = machine(&program_with(text, vec![MapSpec::new("m", MapType::PercpuArray, 4, 8, 1)]), engine);
+        vm.keep_calls(0);
+        vm.map("m")?.insert_percpu(&0_u32, &[1_u64, 2, 3, 4])?;
+        vm.world.cpu = 2;
+        Ok(vec![vm.run(MAIN, ())?])
+    })
+}
+
 #[test]
 fn a_call_that_is_not_counted_is_found() -> TestResult {
     let count = |engine| -> Result<u64, Box<dyn Error>> {

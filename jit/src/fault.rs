@@ -100,6 +100,12 @@ faults! {
     InlineCallNotCounted,
     /// What a helper gives that code does without is what it gave before a mock changed it.
     AnswersStay,
+    /// A search of a hash map sees one entry only.
+    SearchGivesUp,
+    /// A search of a hash map takes the first key with the right hash.
+    SearchTrustsHash,
+    /// A lookup in a per-CPU map gives the value of CPU 0.
+    LookupOfFirstCpu,
     /// A helper leaves something in `r1`.
     HelperLeavesR1,
     /// A helper does not preserve `r6`.

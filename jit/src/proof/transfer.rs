@@ -161,7 +161,7 @@ impl Pass<'_> {
             self.proofs.assumptions.not_mocked(MAP_LOOKUP_ELEM);
             if let Some(map) = self.looked_up(map) {
                 let id = index as u32;
-                self.proofs.plans.set(index, Plan::Lookup(Lookup::new(map, key_in_frame(key))));
+                self.proofs.plans.set(index, Plan::Lookup(Lookup::new(map, self.key_in_frame(map, key))));
                 // What this very call has given before is another value now.
                 state.replace_maybe_null(id, Value::UNKNOWN);
                 state.set(Reg::R0, Found::new(map, id).map_or(Value::UNKNOWN, Value::MaybeNull));
@@ -215,13 +215,14 @@ impl Pass<'_> {
         let map = u32::try_from(index).ok().filter(|&map| Found::new(map, 0).is_some());
         map.filter(|_| known.contains(&map_type))
     }
-}
 
-/// Where a key of 4 bytes is on the stack, if it is all in the frame.
-fn key_in_frame(key: Value) -> Option<i32> {
-    let Value::Pointer(place) = key else { return None };
-    let at = place.offsets().single().filter(|_| place.region() == Region::Stack)?;
-    (-(STACK_FRAME as i32)..=-4).contains(&at).then_some(at)
+    /// Where a key of this map is on the stack, if it is all in the frame.
+    fn key_in_frame(&self, map: u32, key: Value) -> Option<i32> {
+        let Value::Pointer(place) = key else { return None };
+        let at = place.offsets().single().filter(|_| place.region() == Region::Stack)?;
+        let size = i32::try_from(self.machine.map_info(map as usize)?.key_size()).ok()?;
+        (at >= -(STACK_FRAME as i32) && at <= -size).then_some(at)
+    }
 }
 
 /// Offset of an access of the stack frame, if it is known.

@@ -1,6 +1,7 @@
 //! From a program to machine code: one pass over the instructions, most of them one to one.
 //!
-//! What is rare lies behind the program: a stub for each place where code may have to leave.
+//! What is rare lies behind the program: a stub for each place where code may have to leave; and the routines of `lookup`,
+//! which many places share.
 
 use std::sync::Arc;
 
@@ -9,8 +10,6 @@ use softbpf::codec::Code;
 use softbpf::engine::ProgramId;
 use softbpf::insn::{AluOp, Callee, Condition, Insn, Operand, Reg, Width};
 use softbpf::machine::Machine;
-use softbpf::map_spec::MapType;
-use softbpf::maps::ArrayLayout;
 use softbpf::memory::{FRAME_STRIDE, MAX_FRAMES, STACK_TOP};
 use softbpf::program::Program;
 
@@ -20,12 +19,13 @@ use super::asm::{Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Block};
 use crate::effects::{self, Effects};
 use crate::fault::Fault;
-use crate::proof::{self, Lookup, MAP_LOOKUP_ELEM, Plan, Plans};
+use crate::proof::{self, Plan, Plans};
 
 use super::cells::{self, CellMemory, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::encode::{self, Operation, group, opcode};
 use super::idiom;
+use super::lookup::Search;
 use super::registers::{FUEL, SCRATCH, host};
 
 use softbpf::interp::MAY_GOTO_LOOPS;
@@ -88,7 +88,7 @@ pub(super) struct Compiler<'c> {
     /// Some access is compared with the limits of context or packet.
     pub(super) likely_objects: bool,
     /// Some helper's answer is taken from the cells.
-    answers: bool,
+    pub(super) answers: bool,
     id: ProgramId,
     code: &'c Code,
     /// What is compiled: the code's instructions, but for a planted fault.
@@ -101,8 +101,10 @@ pub(super) struct Compiler<'c> {
     jumps: Vec<(Forward, u32)>,
     sites: Vec<Site>,
     stubs: Vec<(Forward, Stub)>,
-    /// Jumps to stubs that are there.
-    aimed: Vec<(Forward, u32)>,
+    /// Calls of routines that search maps.
+    pub(super) searches: Vec<Search>,
+    /// Jumps to stubs that are there, and calls of routines.
+    pub(super) aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
     /// Some instruction may write to stack frames, or have others do so.
     pub(super) writes_stack: bool,
@@ -148,6 +150,7 @@ pub(super) fn compile(
         jumps: Vec::with_capacity(jumps),
         sites: Vec::with_capacity(places),
         stubs: Vec::with_capacity(places),
+        searches: Vec::new(),
         aimed: Vec::with_capacity(places),
         epilogue: None,
         writes_stack: false,
@@ -157,6 +160,7 @@ pub(super) fn compile(
     }
     let epilogue = compiler.epilogue();
     compiler.stubs();
+    compiler.searches();
     let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, aimed, writes_stack, .. } =
         compiler;
     for (jump, number) in jumps {
@@ -423,7 +427,7 @@ impl Compiler<'_> {
     }
 
     /// Calls a helper; a lookup says in which map.
-    fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
+    pub(super) fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
         self.writes_stack = true;
         let number = self.tables.helpers.len() as u32;
         self.tables.helpers.push(HelperSite { program: self.id, index, helper, map });
@@ -435,33 +439,6 @@ impl Compiler<'_> {
         }
         if self.options.planted.is(Fault::HelperLosesR6) {
             x64!(self.asm; xor ebx, ebx);
-        }
-    }
-
-    /// `bpf_map_lookup_elem` in a known map: in an array it is an addition, as in the kernel's `array_map_gen_lookup`.
-    fn lookup(&mut self, index: u32, lookup: Lookup) {
-        let map = lookup.map();
-        let array = lookup.key().and_then(|key| Some((key, self.array(map)?)));
-        let Some((key, layout)) = array else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
-        let noted = self.count_call(MAP_LOOKUP_ELEM);
-        let asm = &mut self.asm;
-        x64!(asm
-            ; mov eax, [DWORD r10 + rbp * 1 + key]
-            ; cmp eax, DWORD layout.max_entries as i32
-        );
-        let none = asm.jump_forward(Some(Cc::AboveOrEqual));
-        if layout.stride.is_power_of_two() {
-            x64!(asm; shl eax, BYTE layout.stride.trailing_zeros() as i8);
-        } else {
-            x64!(asm; imul eax, eax, DWORD layout.stride as i32);
-        }
-        x64!(asm; add eax, DWORD layout.start as i32);
-        let done = asm.offset();
-        self.lose_arguments();
-        let end = self.offset();
-        self.stub_of(none, Stub::NoElement { index, done });
-        if let Some(noted) = noted {
-            self.stub_of(noted, Stub::Helper { index, helper: MAP_LOOKUP_ELEM, map: Some(map), end });
         }
     }
 
@@ -478,7 +455,7 @@ impl Compiler<'_> {
     }
 
     /// Counts a call of a helper that is not called; a jump for those that are kept with their arguments.
-    fn count_call(&mut self, helper: i32) -> Option<Forward> {
+    pub(super) fn count_call(&mut self, helper: i32) -> Option<Forward> {
         let kept = self.machine.kept_calls();
         let asm = &mut self.asm;
         let count = 8 * helper;
@@ -491,19 +468,6 @@ impl Compiler<'_> {
             x64!(self.asm; inc QWORD [DWORD r11 + count]);
         }
         noted
-    }
-
-    /// `r1` to `r5` as a helper leaves them.
-    fn lose_arguments(&mut self) {
-        for reg in [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
-            alu::load_imm(&mut self.asm, host(reg), 0);
-        }
-    }
-
-    /// Where an array's values lie, if all of them are open and each has one copy.
-    fn array(&self, map: u32) -> Option<ArrayLayout> {
-        let info = self.machine.map_info(map as usize)?;
-        info.array_layout().filter(|layout| layout.all_open && info.map_type() == MapType::Array)
     }
 
     /// Calls a function that does so much: saves what it does not preserve, and goes one frame deeper for it. The frame is

@@ -18,6 +18,7 @@ mod engine;
 mod glue;
 mod idiom;
 mod inspect;
+mod lookup;
 mod memory;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_perf.rs"]

@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 pub use call::Call;
 use log::Log;
 pub use log::{CallRecord, Calls, Counts, MAX_RECORDS};
-pub use task::{STEADY_HELPERS, steady_helper};
+pub use task::{STEADY_CPU, STEADY_HELPERS, steady_helper};
 
 use crate::engine::{Caller, ProgramId};
 use crate::errno::Errno;

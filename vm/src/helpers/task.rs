@@ -24,6 +24,9 @@ const STEADY: [(i32, Answer); STEADY_HELPERS] = [
 /// How many helpers [`steady_helper`] knows.
 pub const STEADY_HELPERS: usize = 6;
 
+/// Place of `bpf_get_smp_processor_id` in [`Machine::steady_answers`]: the CPU that per-CPU maps go by, too.
+pub const STEADY_CPU: usize = 0;
+
 /// Place of a helper in [`Machine::steady_answers`], if it is one without arguments that gives the same until somebody
 /// changes the world: a test between two runs, or a mock.
 pub fn steady_helper(number: i32) -> Option<usize> {
@@ -110,6 +113,7 @@ mod tests {
             assert_eq!(steady_helper(*number), Some(place));
         }
         assert_eq!(steady_helper(1), None);
+        assert_eq!(steady_helper(8), Some(STEADY_CPU));
         Ok(())
     }
 }
