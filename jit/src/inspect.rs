@@ -11,10 +11,21 @@ use crate::Config;
 pub struct Compilation {
     /// Host address of the first byte.
     pub address: u64,
-    /// Machine code: that of the instructions in order, then stubs that all share.
+    /// Machine code: that of the instructions in order, then stubs that all share, and routines that search maps.
     pub code: Vec<u8>,
     /// One entry for each instruction, in order.
     pub insns: Vec<CompiledInsn>,
+    /// Routines that search hash maps.
+    pub searches: Vec<CompiledSearch>,
+}
+
+/// A routine that lookups in a hash map call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompiledSearch {
+    /// Index of the map.
+    pub map: usize,
+    /// Where the routine begins in [`Compilation::code`].
+    pub entry: usize,
 }
 
 /// The code of one instruction.

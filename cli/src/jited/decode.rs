@@ -6,20 +6,22 @@ use iced_x86::{
     Decoder, DecoderOptions, Formatter as _, Instruction, IntelFormatter, Mnemonic, OpKind, Register, SymbolResolver,
     SymbolResult,
 };
+use softbpf::map_spec::MapSpec;
 use softbpf_jit::inspect::{Compilation, cell_name};
 
 use super::Machine;
+use crate::render::clean;
 
 /// Places with a name, by offset.
 type Labels = BTreeMap<u64, String>;
 
 /// All of a program's code in order; `slots` are those of its instructions. Addresses are offsets in the code.
-pub(super) fn decode(compilation: &Compilation, slots: &[usize]) -> Vec<Machine> {
+pub(super) fn decode(compilation: &Compilation, slots: &[usize], maps: &[MapSpec]) -> Vec<Machine> {
     let code = Decoder::with_ip(64, &compilation.code, 0, DecoderOptions::NONE).into_iter();
     let code: Vec<Instruction> = code.collect();
     let targets = code.iter().filter_map(target);
     let named: BTreeSet<u64> = targets.collect();
-    let labels = labels(compilation, slots, &code);
+    let labels = labels(compilation, slots, maps, &code);
     let shown = |offset: u64| labels.get(&offset).filter(|_| named.contains(&offset)).cloned();
     let labelled: Vec<Option<String>> = code.iter().map(|instruction| shown(instruction.ip())).collect();
     let mut formatter = formatter(labels);
@@ -41,8 +43,9 @@ fn target(instruction: &Instruction) -> Option<u64> {
     (instruction.op0_kind() == OpKind::NearBranch64).then(|| instruction.near_branch_target())
 }
 
-/// `slot_7` is the code of that slot, `stub_7` what code of slot 7 jumps to behind the program; `stub_7_2` its second one.
-fn labels(compilation: &Compilation, slots: &[usize], code: &[Instruction]) -> Labels {
+/// `slot_7` is the code of that slot, `search_counts` the routine that searches the map `counts`, `stub_7` what code of slot 7
+/// jumps to behind the program; `stub_7_2` its second one.
+fn labels(compilation: &Compilation, slots: &[usize], maps: &[MapSpec], code: &[Instruction]) -> Labels {
     let mut labels = Labels::new();
     let start = |offset: usize| code.partition_point(|instruction| (instruction.ip() as usize) < offset);
     for (compiled, slot) in compilation.insns.iter().zip(slots) {
@@ -51,6 +54,10 @@ fn labels(compilation: &Compilation, slots: &[usize], code: &[Instruction]) -> L
         if let Some(first) = own.iter().find(|instruction| instruction.mnemonic() != Mnemonic::Nop) {
             labels.insert(first.ip(), format!("slot_{slot}"));
         }
+    }
+    for search in &compilation.searches {
+        let name = maps.get(search.map).map_or_else(|| search.map.to_string(), |map| clean(&map.name));
+        labels.insert(search.entry as u64, format!("search_{name}"));
     }
     let end = compilation.insns.last().map_or(0, |insn| insn.code.end) as u64;
     for (compiled, slot) in compilation.insns.iter().zip(slots) {

@@ -135,7 +135,7 @@ fn jited(
     args: &DisasmArgs,
 ) -> Jited {
     let slots: Vec<usize> = program.code().iter().map(|(slot, _)| slot).collect();
-    let mut decoded = decode::decode(compilation, &slots);
+    let mut decoded = decode::decode(compilation, &slots, maps);
     let end = compilation.insns.last().map_or(0, |insn| insn.code.end);
     let behind = decoded.split_off(decoded.partition_point(|line| line.offset < end));
     let mut decoded = decoded.into_iter().peekable();

@@ -126,6 +126,17 @@ fn places_and_bytes_are_shown() {
 }
 
 #[test]
+fn a_search_has_the_name_of_its_map() {
+    if !there_is_a_jit() {
+        return;
+    }
+    let listing = transcript(&softbpf(&["disasm", "--jited", "--baseline", "readlinkat.bpf.o"]).output().unwrap());
+    let has = |line: &str| assert!(listing.lines().any(|found| found.trim().ends_with(line)), "{line}: {listing}");
+    has(" call   search_records");
+    has("search_records:");
+}
+
+#[test]
 fn without_proofs_everything_is_checked() {
     let program = "*(u64 *)(r10 - 8) = r1\nr2 = *(u32 *)(r1 + 4)\nr0 = 0\nexit\n";
     check_text(

@@ -169,6 +169,15 @@ pub(super) struct HelperSite {
     pub(super) map: Option<u32>,
 }
 
+/// A routine that searches a hash map.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Search {
+    /// Index of the map.
+    pub(super) map: u32,
+    /// Offset of the routine.
+    pub(super) start: u32,
+}
+
 /// A compiled program.
 #[derive(Debug)]
 pub(super) struct Compiled {
@@ -179,6 +188,8 @@ pub(super) struct Compiled {
     pub(super) sites: Vec<Site>,
     /// Indices of the instructions that may be called.
     pub(super) functions: Vec<u32>,
+    /// The routines that search maps.
+    pub(super) searches: Vec<Search>,
     /// Offset of a return.
     pub(super) epilogue: u32,
     /// By index: offset of an instruction's code. What comes behind the last one belongs to all.

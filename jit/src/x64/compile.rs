@@ -25,7 +25,7 @@ use super::cells::{self, CellMemory, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::encode::{self, Operation, group, opcode};
 use super::idiom;
-use super::lookup::Search;
+use super::lookup::SearchCall;
 use super::registers::{FUEL, SCRATCH, host};
 
 use softbpf::interp::MAY_GOTO_LOOPS;
@@ -102,7 +102,7 @@ pub(super) struct Compiler<'c> {
     sites: Vec<Site>,
     stubs: Vec<(Forward, Stub)>,
     /// Calls of routines that search maps.
-    pub(super) searches: Vec<Search>,
+    pub(super) searches: Vec<SearchCall>,
     /// Jumps to stubs that are there, and calls of routines.
     pub(super) aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
@@ -160,7 +160,7 @@ pub(super) fn compile(
     }
     let epilogue = compiler.epilogue();
     compiler.stubs();
-    compiler.searches();
+    let searches = compiler.searches();
     let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, aimed, writes_stack, .. } =
         compiler;
     for (jump, number) in jumps {
@@ -177,6 +177,7 @@ pub(super) fn compile(
         program: Arc::clone(program),
         sites,
         functions,
+        searches,
         epilogue,
         starts,
         writes_stack,

@@ -4,7 +4,7 @@ use softbpf::engine::ProgramId;
 use softbpf::machine::Machine;
 
 use super::code::Compiled;
-use crate::inspect::{Compilation, CompiledInsn, Note};
+use crate::inspect::{Compilation, CompiledInsn, CompiledSearch, Note};
 use crate::proof::{Plan, Plans};
 
 impl Compiled {
@@ -18,10 +18,14 @@ impl Compiled {
             code: range[0] as usize..range[1] as usize,
             note: note(plans.get(index), windows[index]),
         });
+        let searches = self.searches.iter();
         Compilation {
             address: self.memory.address(0) as u64,
             code: self.memory.bytes().to_vec(),
             insns: insns.collect(),
+            searches: searches
+                .map(|search| CompiledSearch { map: search.map as usize, entry: search.start as usize })
+                .collect(),
         }
     }
 }

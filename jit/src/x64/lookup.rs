@@ -13,6 +13,7 @@ use softbpf::maps::{ArrayLayout, HASH_BIT, HASH_FACTOR, HashLayout, pieces};
 use super::alu;
 use super::asm::{Assembler, Cc, Forward, x64};
 use super::cells;
+use super::code::Search;
 use super::compile::{Compiler, Stub};
 use super::registers::{Host, RAX, RDX, SCRATCH, host};
 use crate::fault::{Fault, Planted};
@@ -30,7 +31,7 @@ enum Layout {
 
 /// A call of the routine that searches this map.
 #[derive(Debug)]
-pub(super) struct Search {
+pub(super) struct SearchCall {
     map: u32,
     layout: HashLayout,
     call: Forward,
@@ -48,7 +49,7 @@ impl Compiler<'_> {
             Layout::Hash(layout) => {
                 x64!(self.asm; lea rdi, [DWORD r10 + rbp * 1 + key]);
                 let call = self.asm.call_forward();
-                self.searches.push(Search { map, layout, call });
+                self.searches.push(SearchCall { map, layout, call });
             }
         }
         let end = self.offset();
@@ -105,16 +106,23 @@ impl Compiler<'_> {
     }
 
     /// The routines that search maps, each once.
-    pub(super) fn searches(&mut self) {
-        let mut searches = std::mem::take(&mut self.searches);
-        searches.sort_by_key(|search| search.map);
-        for same in searches.chunk_by(|one, other| one.map == other.map) {
-            let start = self.offset();
-            self.aimed.extend(same.iter().map(|search| (search.call, start)));
-            if let Some(search) = same.first() {
-                self.search(search.layout);
-            }
+    pub(super) fn searches(&mut self) -> Vec<Search> {
+        let mut calls = std::mem::take(&mut self.searches);
+        calls.sort_by_key(|call| call.map);
+        let mut searches: Vec<Search> = Vec::new();
+        for SearchCall { map, layout, call } in calls {
+            let start = match searches.last() {
+                Some(search) if search.map == map => search.start,
+                _ => {
+                    let start = self.offset();
+                    self.search(layout);
+                    searches.push(Search { map, start });
+                    start
+                }
+            };
+            self.aimed.push((call, start));
         }
+        searches
     }
 
     /// Searches a hash map for the key whose host address is in `rdi`; the address of its value, or 0, in `rax`, and

@@ -14,16 +14,16 @@ type Ret = Result<u64, Stop>;
 const SHORT: usize = 64;
 
 /// Room for a copy of a key or value: the originals lie in the memory that maps write to.
-struct Room {
+pub(crate) struct Room {
     short: [u8; SHORT],
     long: Vec<u8>,
 }
 
 impl Room {
-    const EMPTY: Room = Room { short: [0; SHORT], long: Vec::new() };
+    pub(crate) const EMPTY: Room = Room { short: [0; SHORT], long: Vec::new() };
 
     #[inline]
-    fn copy(&mut self, bytes: &[u8]) -> &[u8] {
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> &[u8] {
         let len = bytes.len();
         match len {
             // Most keys and values; the compiler makes moves of these.

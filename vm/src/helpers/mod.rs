@@ -25,6 +25,7 @@ use std::sync::LazyLock;
 pub use call::Call;
 use log::Log;
 pub use log::{CallRecord, Calls, Counts, MAX_RECORDS};
+pub(crate) use maps::Room;
 pub use task::{STEADY_CPU, STEADY_HELPERS, steady_helper};
 
 use crate::engine::{Caller, ProgramId};

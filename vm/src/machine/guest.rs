@@ -1,9 +1,9 @@
 //! The machine as engines see it: what guests' numbers mean, helper calls, stack frames, traps.
 
-use super::Machine;
+use super::{FREE_HELPER_BYTES, Machine};
 use crate::context::{ETHERNET_HEADER, Placed};
 use crate::engine::{Caller, ProgramId};
-use crate::helpers::{Counts, Stop};
+use crate::helpers::{Counts, Room, Stop};
 use crate::insn::{Imm64, Insn};
 use crate::maps::Map;
 use crate::memory::{ObjectKind, Permission};
@@ -113,14 +113,15 @@ impl Machine {
     /// the map; `None` where the helper must be asked: the key cannot be read, or is long.
     #[inline]
     pub fn lookup(&mut self, index: usize, key: u64) -> Option<u64> {
-        const SHORT: usize = 64;
         let cpu = self.cpu();
         let (map, memory) = self.map_and_memory(index);
-        let bytes = memory.read(key, map.key_size().into()).ok()?;
-        let mut copy = [0; SHORT];
-        let copy = copy.get_mut(..bytes.len())?;
-        copy.copy_from_slice(bytes);
-        Some(map.lookup(memory, cpu, copy).map_or(0, u64::from))
+        let size = u64::from(map.key_size());
+        if size > FREE_HELPER_BYTES {
+            return None;
+        }
+        let mut room = Room::EMPTY;
+        let key = room.copy(memory.read(key, size).ok()?);
+        Some(map.lookup(memory, cpu, key).map_or(0, u64::from))
     }
 
     /// Calls of each helper that are kept with their arguments; further ones are only counted. The same for as long as

@@ -88,11 +88,11 @@ impl MapKind for ArrayMap {
         match actor {
             Actor::User if self.percpu => {
                 for (cpu, copy) in (0..self.copies).zip(value.chunks_exact(self.copy_size() as usize)) {
-                    memory.put(self.address(index, cpu), copy);
+                    memory.overwrite(self.address(index, cpu), copy);
                 }
             }
-            Actor::User => memory.put(self.address(index, 0), value),
-            Actor::Program { cpu } => memory.put(self.address(index, cpu), value),
+            Actor::User => memory.overwrite(self.address(index, 0), value),
+            Actor::Program { cpu } => memory.overwrite(self.address(index, cpu), value),
         }
         Ok(())
     }

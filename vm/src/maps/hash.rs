@@ -94,7 +94,7 @@ impl MapKind for HashMap {
                 self.touch(slot);
                 Ok(())
             }
-            Some(found) => self.replace(memory, actor, found, key, value),
+            Some(found) => self.replace(memory, actor, found, (key, hash), value),
             None if flags == update_flags::EXIST => Err(Errno::ENOENT),
             None => self.insert(memory, actor, key, hash, value),
         }
@@ -267,8 +267,9 @@ impl HashMap {
         self.index.reserve(memory).map_err(|_| Errno::ENOMEM)?;
         let free = self.free.take();
         let slot = self.open(memory, free)?;
-        self.slots.set_key(memory, slot, key);
-        self.index.insert(memory, hash, self.slots.record(slot));
+        let record = self.slots.record(slot);
+        Slots::set_key(memory, record, key);
+        self.index.insert(memory, hash, record);
         self.order.push(slot);
         if let Some(recency) = &mut self.recency {
             recency.push(slot);
@@ -288,14 +289,15 @@ impl HashMap {
         memory: &mut Memory,
         actor: Actor,
         found: Found,
-        key: &[u8],
+        (key, hash): (&[u8], u32),
         value: &[u8],
     ) -> Result<(), Errno> {
         let (_, old) = Slots::in_record(memory, found.record);
         let free = self.free.take_for_replacement();
         let slot = self.open(memory, free)?;
-        self.slots.set_key(memory, slot, key);
-        self.index.replace(memory, found, self.slots.record(slot));
+        let record = self.slots.record(slot);
+        Slots::set_key(memory, record, key);
+        self.index.replace(memory, found, hash, record);
         self.order.replace(old, slot);
         self.walks.replaced(old, slot);
         if let Some(recency) = &mut self.recency {
@@ -347,11 +349,11 @@ impl HashMap {
             Actor::User if self.percpu => {
                 let size = self.value_size.next_multiple_of(8) as usize;
                 for (cpu, copy) in (0..self.copies).zip(value.chunks_exact(size)) {
-                    memory.put(self.slots.address(slot, cpu), copy);
+                    memory.overwrite(self.slots.address(slot, cpu), copy);
                 }
             }
-            Actor::User => memory.put(self.slots.address(slot, 0), value),
-            Actor::Program { cpu } => memory.put(self.slots.address(slot, cpu), value),
+            Actor::User => memory.overwrite(self.slots.address(slot, 0), value),
+            Actor::Program { cpu } => memory.overwrite(self.slots.address(slot, cpu), value),
         }
     }
 

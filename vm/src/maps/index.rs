@@ -168,8 +168,7 @@ impl Index {
     }
 
     /// Gives a key another record.
-    pub(super) fn replace(&mut self, memory: &mut Memory, found: Found, record: u32) {
-        let hash = hash_in(self.get(memory, found.at));
+    pub(super) fn replace(&mut self, memory: &mut Memory, found: Found, hash: u32, record: u32) {
         self.set(memory, found.at, entry(hash, record));
     }
 
@@ -253,9 +252,7 @@ impl Index {
     }
 
     fn set(&self, memory: &mut Memory, at: u32, entry: u64) {
-        if let Some(place) = memory.table_mut(self.start + at * ENTRY, ENTRY).first_chunk_mut() {
-            *place = entry.to_le_bytes();
-        }
+        memory.overwrite(self.start + at * ENTRY, &entry.to_le_bytes());
     }
 }
 
@@ -304,7 +301,7 @@ mod tests {
                         model.remove(&key);
                     }
                     (Some(found), _) => {
-                        index.replace(&mut memory, found, found.record ^ 1);
+                        index.replace(&mut memory, found, hash(key), found.record ^ 1);
                         model.insert(key, found.record ^ 1);
                     }
                     (None, _) => {

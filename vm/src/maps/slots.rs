@@ -108,6 +108,7 @@ impl Slots {
     }
 
     /// Guest address of the slot's record.
+    #[inline]
     pub(super) fn record(&self, slot: u32) -> u32 {
         let (row, within) = self.place(slot);
         row.map_or(0, |row| row.records + within * self.record_size)
@@ -139,12 +140,10 @@ impl Slots {
         memory.get(record + KEY_IN_RECORD, self.key_size)
     }
 
-    /// Writes the key of a slot into its record.
-    pub(super) fn set_key(&self, memory: &mut Memory, slot: u32, key: &[u8]) {
-        let place = memory.table_mut(self.record(slot) + KEY_IN_RECORD, self.key_size);
-        if place.len() == key.len() {
-            place.copy_from_slice(key);
-        }
+    /// Writes a key into a record.
+    #[inline]
+    pub(super) fn set_key(memory: &mut Memory, record: u32, key: &[u8]) {
+        memory.overwrite(record + KEY_IN_RECORD, key);
     }
 
     /// Opens the value to the program.

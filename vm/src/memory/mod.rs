@@ -445,12 +445,6 @@ impl Memory {
         self.zero(addr, len);
     }
 
-    /// Bytes of a table that have been claimed, to write to.
-    #[inline]
-    pub(crate) fn table_mut(&mut self, addr: u32, len: u32) -> &mut [u8] {
-        self.arena.get_mut(addr as usize..addr as usize + len as usize).unwrap_or_default()
-    }
-
     /// Bytes of the persistent zone that are not handed out yet.
     pub fn left(&self) -> u64 {
         self.persistent.end - self.persistent.next
@@ -742,6 +736,18 @@ impl Memory {
         self.footprint.add(addr, bytes.len() as u32);
         if let Some(place) = self.arena.get_mut(addr as usize..addr as usize + bytes.len()) {
             place.copy_from_slice(bytes);
+        }
+    }
+
+    /// As [`Memory::put`], of bytes that have been opened or claimed before: that their pages are in use is known.
+    #[inline]
+    pub(crate) fn overwrite(&mut self, addr: u32, bytes: &[u8]) {
+        let Some(place) = self.arena.get_mut(addr as usize..addr as usize + bytes.len()) else { return };
+        // Most keys and values; the compiler makes moves of these.
+        match bytes.len() {
+            4 => place[..4].copy_from_slice(&bytes[..4]),
+            8 => place[..8].copy_from_slice(&bytes[..8]),
+            _ => place.copy_from_slice(bytes),
         }
     }
 
