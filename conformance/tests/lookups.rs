@@ -5,6 +5,7 @@ use std::error::Error;
 
 use softbpf::context::Bytes;
 use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::memory::Permission;
 use softbpf::object::MAIN;
 use softbpf::{Machine, Object};
 use softbpf_conformance::programs::program_with;
@@ -444,4 +445,47 @@ fn repeated_runs_see_what_the_one_before_has_left() -> TestResult {
         assert_eq!(repeated.ret, Ok(400));
         Ok(())
     })
+}
+
+#[test]
+fn tables_that_a_test_overwrites_by_hand_do_no_harm() -> TestResult {
+    const TABLES: u32 = 1 << 16;
+    let text = format!(
+        "r6 = 1\n again: {INSERT}\n r8 = r6\n {ADD}\n r1 = m ll\n r2 = r10\n r2 += -4\n call map_delete_elem
+        {INSERT}\n r6 += 1\n if r6 != 30 goto again\n r0 = 0\n exit"
+    );
+    for map_type in HASHES {
+        try_on_every_engine(&program_with(&text, map(map_type, 4, 40)), |vm| {
+            vm.keep_calls(0);
+            vm.fuel = 10_000;
+            assert_eq!(ret(vm, &[])?, 0);
+            // They lie at the end of guest memory.
+            let start = 0_u32.wrapping_sub(TABLES);
+            vm.memory.grant(start, TABLES - 1, Permission::ReadWrite);
+            let mut seed = 1_u64;
+            for round in 0..40 {
+                let bytes: Vec<u8> = (0..TABLES - 1)
+                    .map(|at| {
+                        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let byte = (seed >> 56) as u8;
+                        // Now all of it, now what looks more like an entry or a record.
+                        if round % 2 == 0 {
+                            byte
+                        } else if at % 4 < 2 {
+                            byte & 7
+                        } else {
+                            0xff
+                        }
+                    })
+                    .collect();
+                vm.memory.write(start.into(), &bytes).map_err(|fault| format!("{fault:?}"))?;
+                vm.run(MAIN, ())?;
+                let mut handle = vm.map("m")?;
+                handle.iter()?.count();
+                handle.remove(&3_u32)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

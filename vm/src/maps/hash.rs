@@ -43,7 +43,7 @@ pub(super) struct HashMap {
     recency: Option<Chain>,
     walks: Walks,
     free: FreeSlots,
-    /// Slots at most: what `MAX_HOST_BYTES` has room for.
+    /// Slots at most: what `MAX_HOST_BYTES` and the rows have room for.
     slot_limit: u32,
     max_entries: u32,
     value_size: u32,
@@ -65,7 +65,7 @@ impl MapKind for HashMap {
             recency: lru.then(Chain::default),
             walks: Walks::default(),
             free: FreeSlots::new(preallocated && !lru),
-            slot_limit: host_limit(u64::from(def.key_size) + SLOT_BYTES),
+            slot_limit: host_limit(u64::from(def.key_size) + SLOT_BYTES).min(max_entries + 1),
             max_entries,
             value_size: def.value_size,
             copies: def.copies,
@@ -76,10 +76,9 @@ impl MapKind for HashMap {
     /// `__htab_map_lookup_elem`, `htab_percpu_map_lookup_elem`, `htab_lru_map_lookup_elem`.
     #[inline]
     fn lookup(&mut self, memory: &mut Memory, cpu: u32, key: &[u8]) -> Option<u32> {
-        let found = self.find(memory, key, hash_of(key))?;
-        let (value, slot) = Slots::in_record(memory, found.record);
+        let Element { value, slot, .. } = self.find(memory, key, hash_of(key))?;
         self.touch(slot);
-        Some(value + self.copy_offset(cpu))
+        Some(value.wrapping_add(self.copy_offset(cpu)))
     }
 
     /// `htab_map_update_elem`, `htab_lru_map_update_elem`, `__htab_percpu_map_update_elem`.
@@ -88,13 +87,12 @@ impl MapKind for HashMap {
         let hash = hash_of(key);
         match self.find(memory, key, hash) {
             Some(_) if flags == update_flags::NOEXIST => Err(Errno::EEXIST),
-            Some(found) if self.percpu => {
-                let (_, slot) = Slots::in_record(memory, found.record);
+            Some(Element { slot, .. }) if self.percpu => {
                 self.write_copies(memory, actor, slot, value);
                 self.touch(slot);
                 Ok(())
             }
-            Some(found) => self.replace(memory, actor, found, (key, hash), value),
+            Some(old) => self.replace(memory, actor, old, (key, hash), value),
             None if flags == update_flags::EXIST => Err(Errno::ENOENT),
             None => self.insert(memory, actor, key, hash, value),
         }
@@ -102,8 +100,7 @@ impl MapKind for HashMap {
 
     /// `htab_map_delete_elem`, `htab_lru_map_delete_elem`.
     fn delete(&mut self, memory: &mut Memory, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
-        let found = self.find(memory, key, hash_of(key)).ok_or(Errno::ENOENT)?;
-        let (_, slot) = Slots::in_record(memory, found.record);
+        let Element { found, slot, .. } = self.find(memory, key, hash_of(key)).ok_or(Errno::ENOENT)?;
         self.unlink(memory, found, slot);
         Ok(())
     }
@@ -227,8 +224,8 @@ impl HashMap {
     }
 
     #[inline]
-    fn find(&self, memory: &Memory, key: &[u8], hash: u32) -> Option<Found> {
-        self.index.find(memory, hash, |record| {
+    fn find(&self, memory: &Memory, key: &[u8], hash: u32) -> Option<Element> {
+        let found = self.index.find(memory, hash, |record| {
             let other = self.slots.key(memory, record);
             // The compiler makes moves of these.
             match (<[u8; 8]>::try_from(key), <[u8; 4]>::try_from(key)) {
@@ -236,12 +233,14 @@ impl HashMap {
                 (_, Ok(key)) => other == key,
                 (Err(_), Err(_)) => other == key,
             }
-        })
+        })?;
+        let (value, slot) = Slots::in_record(memory, found.record);
+        // Who opens the tables to programs by hand gets what they make of them, but no more.
+        (slot < self.free.used).then_some(Element { found, value, slot })
     }
 
     fn slot_of(&self, memory: &Memory, key: &[u8]) -> Option<u32> {
-        let found = self.find(memory, key, hash_of(key))?;
-        Some(Slots::in_record(memory, found.record).1)
+        self.find(memory, key, hash_of(key)).map(|element| element.slot)
     }
 
     fn key<'m>(&self, memory: &'m Memory, slot: u32) -> &'m [u8] {
@@ -288,11 +287,10 @@ impl HashMap {
         &mut self,
         memory: &mut Memory,
         actor: Actor,
-        found: Found,
+        Element { found, slot: old, .. }: Element,
         (key, hash): (&[u8], u32),
         value: &[u8],
     ) -> Result<(), Errno> {
-        let (_, old) = Slots::in_record(memory, found.record);
         let free = self.free.take_for_replacement();
         let slot = self.open(memory, free)?;
         let record = self.slots.record(slot);
@@ -371,6 +369,15 @@ impl HashMap {
             recency.clear();
         }
     }
+}
+
+/// An element that has been found.
+#[derive(Debug, Clone, Copy)]
+struct Element {
+    found: Found,
+    /// Guest address of the value, of CPU 0's where there are copies.
+    value: u32,
+    slot: u32,
 }
 
 /// A slot that holds no element.

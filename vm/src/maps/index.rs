@@ -190,7 +190,7 @@ impl Index {
             }
         }
         self.set(memory, hole, 0);
-        self.used -= 1;
+        self.used = self.used.saturating_sub(1);
     }
 
     /// Takes all keys out; the table stays as large as it is.

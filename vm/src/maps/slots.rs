@@ -137,7 +137,7 @@ impl Slots {
     /// The key in a record.
     #[inline]
     pub(super) fn key<'m>(&self, memory: &'m Memory, record: u32) -> &'m [u8] {
-        memory.get(record + KEY_IN_RECORD, self.key_size)
+        memory.get(record.wrapping_add(KEY_IN_RECORD), self.key_size)
     }
 
     /// Writes a key into a record.
