@@ -138,6 +138,10 @@ impl State {
 
     /// Adds what is known where a condition holds.
     pub(super) fn assume(&mut self, condition: Condition, width: Width, dst: Reg, src: Operand) {
+        // Of most numbers nothing new is known, compared with a constant.
+        if self.packed(dst).is_up_to() && matches!(src, Operand::Imm(_)) && !lowers(condition) {
+            return;
+        }
         let (a, b) = (self.get(dst), self.operand(src).unpack());
         match (a, b) {
             (Value::MaybeNull(found), _) if b.constant() == Some(0) => match condition {
@@ -245,6 +249,11 @@ pub(super) fn negated(condition: Condition) -> Option<Condition> {
         Condition::Sle => Condition::Sgt,
         Condition::Set => return None,
     })
+}
+
+/// Whether a number may be smaller than was known when it compares like this with another one.
+fn lowers(condition: Condition) -> bool {
+    matches!(condition, Condition::Eq | Condition::Lt | Condition::Le | Condition::Slt | Condition::Sle)
 }
 
 /// What is known of a number up to `largest` that compares like this with another one.

@@ -253,8 +253,8 @@ impl Packed {
         let largest = if self == Packed::UNKNOWN { u64::MAX } else { self.0 >> KIND_BITS };
         let amount = amount.0.checked_sub(CONSTANT).filter(|amount| amount & KINDS == 0)? >> KIND_BITS;
         // By less than that there would be no room for the number.
-        (self.is_up_to() && (u64::from(KIND_BITS)..64).contains(&amount))
-            .then_some(Packed(largest >> amount << KIND_BITS | UP_TO))
+        let known = self.is_up_to() && (u64::from(KIND_BITS)..64).contains(&amount);
+        known.then(|| Packed(largest >> amount << KIND_BITS | UP_TO))
     }
 
     /// What is true of both, if at most their sizes are known.

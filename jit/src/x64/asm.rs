@@ -25,6 +25,8 @@ pub(super) use x64;
 pub(super) struct Assembler {
     memory: WritableMemory,
     len: usize,
+    /// The largest offset behind which there is room for a word.
+    last: usize,
     /// Why there is no more memory; what is put then goes nowhere.
     failed: Option<CodeError>,
 }
@@ -40,7 +42,8 @@ pub(super) struct Bytes {
 impl Assembler {
     /// With room for so many bytes, and more when it needs it.
     pub(super) fn with_capacity(capacity: usize) -> Result<Assembler, CodeError> {
-        Ok(Assembler { memory: WritableMemory::new(capacity.max(WORD))?, len: 0, failed: None })
+        let memory = WritableMemory::new(capacity.max(WORD))?;
+        Ok(Assembler { last: memory.len() - WORD, memory, len: 0, failed: None })
     }
 
     /// Offset of what comes next.
@@ -52,11 +55,12 @@ impl Assembler {
     #[inline(always)]
     pub(super) fn put(&mut self, bytes: Bytes) {
         debug_assert!(bytes.len <= WORD);
-        if self.memory.room(self.len) < WORD {
+        if self.len > self.last {
             self.make_room();
         }
         // What stands behind the bytes is written over, or not kept.
-        self.memory.write(self.len, bytes.word);
+        // SAFETY: there is room for a word behind the last offset, which this is not.
+        unsafe { self.memory.write(self.len, bytes.word) };
         self.len += bytes.len.min(WORD);
     }
 
@@ -68,6 +72,7 @@ impl Assembler {
             self.failed = Some(error);
             self.len = 0;
         }
+        self.last = self.memory.len() - WORD;
     }
 
     /// Has a jump go to this offset.

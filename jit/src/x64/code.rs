@@ -54,17 +54,19 @@ impl WritableMemory {
         WritableMemory { mapping, start, len }
     }
 
-    /// Bytes behind an offset.
-    #[inline(always)]
-    pub(super) fn room(&self, offset: usize) -> usize {
-        self.len.saturating_sub(offset)
+    /// Bytes that there is room for.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Writes a word at an offset behind which there is room for it.
+    /// Writes a word at an offset.
+    ///
+    /// # Safety
+    /// There is room for it from there on.
     #[inline(always)]
-    pub(super) fn write(&mut self, offset: usize, word: u64) {
-        assert!(self.room(offset) >= size_of::<u64>());
-        // SAFETY: it lies in the mapping, which nobody else uses.
+    pub(super) unsafe fn write(&mut self, offset: usize, word: u64) {
+        debug_assert!(offset + size_of::<u64>() <= self.len);
+        // SAFETY: it lies in the mapping, as the caller says, and nobody else uses that.
         unsafe { self.start.add(offset).cast::<u64>().write_unaligned(word.to_le()) }
     }
 
