@@ -103,8 +103,6 @@ pub(super) struct Compiler<'c> {
     stubs: Vec<(Forward, Stub)>,
     /// Calls of routines that search maps.
     pub(super) searches: Vec<SearchCall>,
-    /// Jumps to stubs that are there, and calls of routines.
-    pub(super) aimed: Vec<(Forward, u32)>,
     epilogue: Option<u32>,
     /// Some instruction may write to stack frames, or have others do so.
     pub(super) writes_stack: bool,
@@ -151,7 +149,6 @@ pub(super) fn compile(
         sites: Vec::with_capacity(places),
         stubs: Vec::with_capacity(places),
         searches: Vec::new(),
-        aimed: Vec::with_capacity(places),
         epilogue: None,
         writes_stack: false,
     };
@@ -161,13 +158,9 @@ pub(super) fn compile(
     let epilogue = compiler.epilogue();
     compiler.stubs();
     let searches = compiler.searches();
-    let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, aimed, writes_stack, .. } =
-        compiler;
+    let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, writes_stack, .. } = compiler;
     for (jump, number) in jumps {
         asm.aim(jump, starts[blocks[number as usize].start as usize]);
-    }
-    for (jump, to) in aimed {
-        asm.aim(jump, to);
     }
     let memory = asm.finish()?;
     debug_assert!(sites.is_sorted_by_key(|site| site.offset));
@@ -532,14 +525,14 @@ impl Compiler<'_> {
 
     fn stubs(&mut self) {
         // They are in the order of the instructions that they belong to.
-        let mut numbers = 0..self.blocks.len();
+        let mut number = 0;
         for (jump, stub) in std::mem::take(&mut self.stubs) {
             let index = stub.index();
-            while self.block.end <= index || self.block.start > index {
-                let Some(number) = numbers.next() else { break };
-                self.block = self.blocks[number];
+            while self.blocks.get(number).is_some_and(|block| block.end <= index) {
+                number += 1;
             }
-            self.aimed.push((jump, self.offset()));
+            self.block = self.blocks[number];
+            self.asm.aim_here(jump);
             match stub {
                 Stub::Leave(index) => self.leave(index),
                 Stub::Miss { index, window, access, end } => self.miss(index, window, access, end),

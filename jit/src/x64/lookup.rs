@@ -120,7 +120,7 @@ impl Compiler<'_> {
                     start
                 }
             };
-            self.aimed.push((call, start));
+            self.asm.aim(call, start);
         }
         searches
     }
