@@ -55,12 +55,12 @@ pub mod update_flags {
 /// Largest value of a per-CPU map, in bytes, rounded up to 8: the kernel's `PCPU_MIN_UNIT_SIZE`.
 pub const MAX_PERCPU_VALUE: u32 = 32 << 10;
 
-/// Most bytes that one map takes outside guest memory, for all that grows with its elements: keys and bookkeeping of a
-/// hash map, call chains, what is known of ring buffer records, perf samples. An element that would go beyond is
+/// Most bytes that one map takes beside its values, for all that grows with its elements: keys (which lie in guest memory) and
+/// bookkeeping of a hash map, call chains, what is known of ring buffer records, perf samples. An element that would go beyond is
 /// refused as the kernel refuses one that it has no memory for.
 pub const MAX_HOST_BYTES: u64 = 1 << 30;
 
-/// How many elements of `bytes` bytes outside guest memory a map may have.
+/// How many elements of `bytes` bytes beside their values a map may have.
 pub(super) fn host_limit(bytes: u64) -> u32 {
     u32::try_from(MAX_HOST_BYTES / bytes.max(1)).unwrap_or(u32::MAX)
 }

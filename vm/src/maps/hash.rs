@@ -460,14 +460,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_take_no_more_host_memory_than_a_map_may_have() {
+    fn keys_take_no_more_memory_than_a_map_may_have() {
         let (map, _) = map(MapType::Hash, 2 << 20);
         assert_eq!(map.slot_limit, 511);
         assert!(u64::from(map.slot_limit) * (2 << 20) < super::super::MAX_HOST_BYTES);
     }
 
     #[test]
-    fn an_element_without_host_memory_is_refused() {
+    fn an_element_beyond_what_a_map_may_have_is_refused() {
         for map_type in [MapType::Hash, MapType::PercpuHash, MapType::LruHash, MapType::LruPercpuHash] {
             let (mut map, mut memory) = map(map_type, 4);
             map.slot_limit = 3;

@@ -70,8 +70,11 @@ impl Slots {
             let first = (self.rows.len() as u32) << self.row_shift;
             let count = self.limit.saturating_sub(first).clamp(1, 1 << self.row_shift);
             let values = count.saturating_mul(self.copies);
-            let records = memory.reserve_table(u64::from(count) * u64::from(self.record_size))?;
-            let values = memory.reserve_elements(self.kind_from(first), self.value_size, values)?;
+            let bytes = u64::from(count) * u64::from(self.record_size);
+            let records = memory.reserve_table(bytes)?;
+            let values = memory.reserve_elements(self.kind_from(first), self.value_size, values);
+            // What is refused takes nothing: programs may try again and again.
+            let values = values.inspect_err(|_| memory.give_table_back(records, bytes))?;
             self.rows.push(Row { values, records });
         }
         Ok(())

@@ -439,6 +439,12 @@ impl Memory {
         u32::try_from(end).map_err(|_| full)
     }
 
+    /// Takes the table back that was reserved last, and has not been used.
+    pub(crate) fn give_table_back(&mut self, start: u32, bytes: u64) {
+        debug_assert_eq!(self.persistent.end, u64::from(start));
+        self.persistent.end += bytes.next_multiple_of(ALIGN.into());
+    }
+
     /// Zeroes part of a reserved table, before it is used.
     pub(crate) fn claim_table(&mut self, addr: u32, len: u32) {
         self.footprint.add(addr, len);

@@ -321,3 +321,29 @@ fn iteration_survives_changes_to_the_map() {
     }
     assert_eq!((seen, fix.map.len()), (50, 50));
 }
+
+#[test]
+fn an_insertion_that_is_refused_takes_no_guest_memory() {
+    const LEFT: u64 = 46 << 20;
+    let mut fix = Fixture::new(Hash, 256 << 10, 512 << 10, 4000);
+    // All but so much is somebody else's.
+    while fix.memory.left() > LEFT {
+        let size = (fix.memory.left() - LEFT).min(1 << 30) as u32;
+        fix.memory.reserve_elements(ObjectKind::Placed { name: "others".into() }, size, 1).expect("room");
+    }
+    let value = vec![1; 512 << 10];
+    let mut insert = |memory: &mut Memory, number: u32| {
+        let mut key = vec![0; 256 << 10];
+        key[..4].copy_from_slice(&number.to_le_bytes());
+        fix.map.update(memory, 0, &key, &value, ANY)
+    };
+    let (mut left, mut number) = (fix.memory.left(), 0);
+    while insert(&mut fix.memory, number).is_ok() {
+        (left, number) = (fix.memory.left(), number + 1);
+    }
+    for _ in 0..10 {
+        assert_eq!(insert(&mut fix.memory, number), Err(Errno::ENOMEM));
+    }
+    assert!(number > 0);
+    assert_eq!(fix.memory.left(), left);
+}
