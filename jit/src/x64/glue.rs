@@ -92,7 +92,7 @@ impl Glue {
         let leave_label = asm.new_dynamic_label();
         let out = asm.new_dynamic_label();
         let left = asm.new_dynamic_label();
-        let begin = emit_begin(&mut asm, out);
+        let begin = emit_begin(&mut asm);
         let enter = emit_enter(&mut asm, out);
         emit_out(&mut asm, left, out);
         let leave = emit_leave(&mut asm, leave_label, left);
@@ -214,7 +214,7 @@ fn emit_preserve(asm: &mut Assembler) {
 }
 
 /// Begins a program.
-fn emit_begin(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
+fn emit_begin(asm: &mut Assembler) -> AssemblyOffset {
     let start = asm.offset();
     emit_preserve(asm);
     x64!(asm
@@ -236,7 +236,13 @@ fn emit_begin(asm: &mut Assembler, out: DynamicLabel) -> AssemblyOffset {
             }
         }
     }
-    emit_call(asm, out);
+    // The cell with the stack pointer is stale then, which nobody looks at before the next run.
+    x64!(asm
+        ; call r11
+        ; mov rdx, r9
+        ; add rsp, BYTE 16
+    );
+    emit_restore(asm);
     start
 }
 
@@ -274,6 +280,13 @@ fn emit_out(asm: &mut Assembler, left: DynamicLabel, out: DynamicLabel) {
         ; =>out
         ; add rsp, BYTE 8
         ; pop QWORD [DWORD r12 + cells::HOST_STACK]
+    );
+    emit_restore(asm);
+}
+
+/// Pops what [`emit_preserve`] has pushed, and returns.
+fn emit_restore(asm: &mut Assembler) {
+    x64!(asm
         ; pop r15
         ; pop r14
         ; pop r13
