@@ -108,10 +108,10 @@ pub(crate) fn effects(code: &Code, insns: &[Insn], plans: &Plans, blocks: &[Bloc
         let mut settled = true;
         // Most of what comes behind a block stands behind it.
         for number in (0..blocks.len()).rev() {
-            let Block { target, end, .. } = blocks[number];
+            let Block { target, end, jumps, .. } = blocks[number];
             let last = &code.insns()[end as usize - 1];
             let calls = matches!(last, Insn::Call(Callee::Local(_)));
-            let goes = if calls || last.jump_offset().is_some() { effects[target as usize] } else { Effects::NONE };
+            let goes = if calls || jumps { effects[target as usize] } else { Effects::NONE };
             let ends = matches!(last, Insn::Exit | Insn::Jump { .. });
             let behind = effects.get(number + 1).filter(|_| !ends).copied().unwrap_or_default();
             let all = effects[number].and(goes).and(behind);

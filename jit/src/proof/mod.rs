@@ -152,7 +152,7 @@ impl Loops {
     fn of(code: &Code, blocks: &[Block]) -> Loops {
         let back = |block: &Block| {
             let (head, end) = (blocks[block.target as usize].start, block.end - 1);
-            (head <= end && code.insns()[end as usize].jump_offset().is_some()).then_some((head, end))
+            (block.jumps && head <= end).then_some((head, end))
         };
         let mut ends: Vec<_> = blocks.iter().filter_map(back).collect();
         // By head, the last jump back first.

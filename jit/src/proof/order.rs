@@ -113,5 +113,5 @@ fn successors(code: &Code, blocks: &[Block], number: u32) -> [Option<u32>; 2] {
     let Some(insn) = code.insns().get(block.end as usize - 1) else { return [None; 2] };
     let falls = !matches!(insn, Insn::Jump { .. } | Insn::Exit);
     let next = Some(number + 1).filter(|&next| falls && (next as usize) < blocks.len());
-    [insn.jump_offset().map(|_| block.target), next]
+    [block.jumps.then_some(block.target), next]
 }
