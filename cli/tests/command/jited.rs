@@ -37,7 +37,7 @@ fn code_stands_under_instructions() {
             ; int past_map_value(struct pt_regs *ctx)
                0: w1 = 0x0
                          0: sub    r9, 6
-                         4: js     stub_0
+                         4: jl     stub_0
                          a: xor    edi, edi
             ; u32 key = 0;
                1: *(u32 *)(r10 - 0x4) = r1                     ; proved: stack -4
@@ -65,7 +65,7 @@ fn code_stands_under_instructions() {
                         65: xor    r8d, r8d
                7: r1 = r0
                         68: sub    r9, 3
-                        6c: js     stub_7
+                        6c: jl     stub_7
                         72: mov    rdi, rax
                8: w0 = -0x1
                         75: mov    eax, -1
@@ -120,7 +120,7 @@ fn places_and_bytes_are_shown() {
     has(" jbe    stub_2");
     has(" call   slot_4");
     has(" jne    slot_4");
-    has(" js     stub_4");
+    has(" jl     stub_4");
     has("stub_4:");
     has(": c3                                  ret");
 }
@@ -150,7 +150,7 @@ fn without_proofs_everything_is_checked() {
             main:
                0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
                          0: sub    r9, 4
-                         4: js     stub_0
+                         4: jl     stub_0
                          a: mov    [r10+rbp-8], rdi
                1: r2 = *(u32 *)(r1 + 0x4)                      ; checked: context
                          f: lea    r11, [rdi+4]
@@ -182,7 +182,7 @@ fn without_proofs_everything_is_checked() {
             main:
                0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
                          0: sub    r9, 4
-                         4: js     stub_0
+                         4: jl     stub_0
                          a: mov    [r10+rbp-8], rdi
                1: r2 = *(u32 *)(r1 + 0x4)                      ; proved: context +4
                          f: lea    r11d, [rdi+4]
@@ -238,8 +238,8 @@ fn json() {
                       {
                         "offset": 4,
                         "label": null,
-                        "bytes": "0f880b000000",
-                        "text": "js     stub_0"
+                        "bytes": "0f8c0b000000",
+                        "text": "jl     stub_0"
                       },
                       {
                         "offset": 10,

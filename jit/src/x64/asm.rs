@@ -146,7 +146,6 @@ pub(super) enum Cc {
     NotEqual = 5,
     BelowOrEqual = 6,
     Above = 7,
-    Negative = 8,
     Less = 12,
     GreaterOrEqual = 13,
     LessOrEqual = 14,

@@ -292,7 +292,8 @@ impl Compiler<'_> {
         };
         encode::immediate(&mut self.asm, Width::W64, group::SUB, FUEL, charge as i32);
         if checkpoint {
-            self.jump_to_stub(Cc::Negative, Stub::Leave(start));
+            // Unlike a test of the sign alone, the machine makes one operation of this and the subtraction.
+            self.jump_to_stub(Cc::Less, Stub::Leave(start));
         }
     }
 
