@@ -15,7 +15,7 @@ use super::asm::{Assembler, Cc, Forward, x64};
 use super::cells;
 use super::code::Search;
 use super::compile::{Compiler, Stub};
-use super::registers::{Host, RAX, RDX, SCRATCH, host};
+use super::registers::{Host, RDX, SCRATCH, host};
 use crate::fault::{Fault, Planted};
 use crate::proof::{Lookup, MAP_LOOKUP_ELEM};
 
@@ -131,7 +131,7 @@ impl Compiler<'_> {
         let planted = self.options.planted;
         let (pieces, header) = (Vec::from_iter(pieces(layout.key_size)), layout.header as i32);
         let asm = &mut self.asm;
-        hash(asm, &pieces);
+        hash(asm, layout.seed, &pieces);
         // The first entry in `edx`, the number of entries less one in `ecx`, which entry it is in `esi`.
         x64!(asm
             ; mov ecx, DWORD header
@@ -182,17 +182,19 @@ impl Compiler<'_> {
     }
 }
 
-/// The hash of the key at `rdi`, in `eax`; `rdx` and `rsi` are lost.
-fn hash(asm: &mut Assembler, pieces: &[(u32, u32)]) {
-    x64!(asm; mov rsi, QWORD HASH_FACTOR as i64);
-    for (number, &(start, len)) in pieces.iter().enumerate() {
-        if number == 0 {
-            load_piece(asm, RAX, start, len);
-        } else {
-            load_piece(asm, RDX, start, len);
-            x64!(asm; xor rax, rdx);
-        }
-        x64!(asm; mul rsi; xor rax, rdx);
+/// The hash of the key at `rdi` in a map with this seed, in `eax`; `rdx` and `rsi` are lost.
+fn hash(asm: &mut Assembler, seed: u64, pieces: &[(u32, u32)]) {
+    x64!(asm
+        ; mov rsi, QWORD HASH_FACTOR as i64
+        ; mov rax, QWORD seed as i64
+    );
+    for &(start, len) in pieces {
+        load_piece(asm, RDX, start, len);
+        x64!(asm
+            ; xor rax, rdx
+            ; mul rsi
+            ; xor rax, rdx
+        );
     }
     x64!(asm; bts eax, BYTE HASH_BIT as i8);
 }

@@ -110,11 +110,11 @@ impl Machine {
     }
 
     /// What `bpf_map_lookup_elem` gives for the map with this index and the key at a guest address, for engines that know
-    /// the map; `None` where the helper must be asked: the key cannot be read, or is long.
+    /// the map; `None` where the helper must be asked: the key cannot be read, or is long, or there is no such map.
     #[inline]
     pub fn lookup(&mut self, index: usize, key: u64) -> Option<u64> {
         let cpu = self.cpu();
-        let (map, memory) = self.map_and_memory(index);
+        let (map, memory) = (self.maps.get_mut(index)?, &mut self.memory);
         let size = u64::from(map.key_size());
         if size > FREE_HELPER_BYTES {
             return None;

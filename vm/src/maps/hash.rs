@@ -16,7 +16,7 @@
 use super::chain::Chain;
 use super::definition::{Definition, check_update_flags, create_flags, host_limit, update_flags};
 use super::error::MapErrorKind;
-use super::index::{Found, HashLayout, Index, hash_of};
+use super::index::{Found, HashLayout, Index};
 use super::slots::{KEY_IN_RECORD, Slots};
 use super::walk::Walks;
 use super::{Actor, MapKind};
@@ -76,7 +76,7 @@ impl MapKind for HashMap {
     /// `__htab_map_lookup_elem`, `htab_percpu_map_lookup_elem`, `htab_lru_map_lookup_elem`.
     #[inline]
     fn lookup(&mut self, memory: &mut Memory, cpu: u32, key: &[u8]) -> Option<u32> {
-        let Element { value, slot, .. } = self.find(memory, key, hash_of(key))?;
+        let Element { value, slot, .. } = self.find(memory, key, self.index.hash_of(key))?;
         self.touch(slot);
         Some(value.wrapping_add(self.copy_offset(cpu)))
     }
@@ -84,7 +84,7 @@ impl MapKind for HashMap {
     /// `htab_map_update_elem`, `htab_lru_map_update_elem`, `__htab_percpu_map_update_elem`.
     fn update(&mut self, memory: &mut Memory, actor: Actor, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         check_update_flags(flags)?;
-        let hash = hash_of(key);
+        let hash = self.index.hash_of(key);
         match self.find(memory, key, hash) {
             Some(_) if flags == update_flags::NOEXIST => Err(Errno::EEXIST),
             Some(Element { slot, .. }) if self.percpu => {
@@ -100,7 +100,7 @@ impl MapKind for HashMap {
 
     /// `htab_map_delete_elem`, `htab_lru_map_delete_elem`.
     fn delete(&mut self, memory: &mut Memory, _actor: Actor, key: &[u8]) -> Result<(), Errno> {
-        let Element { found, slot, .. } = self.find(memory, key, hash_of(key)).ok_or(Errno::ENOENT)?;
+        let Element { found, slot, .. } = self.find(memory, key, self.index.hash_of(key)).ok_or(Errno::ENOENT)?;
         self.unlink(memory, found, slot);
         Ok(())
     }
@@ -220,6 +220,7 @@ impl HashMap {
             key: KEY_IN_RECORD,
             key_size: self.slots.key_size(),
             cpu_stride: if self.percpu { self.slots.copy_stride() } else { 0 },
+            seed: self.index.seed(),
         })
     }
 
@@ -240,7 +241,7 @@ impl HashMap {
     }
 
     fn slot_of(&self, memory: &Memory, key: &[u8]) -> Option<u32> {
-        self.find(memory, key, hash_of(key)).map(|element| element.slot)
+        self.find(memory, key, self.index.hash_of(key)).map(|element| element.slot)
     }
 
     fn key<'m>(&self, memory: &'m Memory, slot: u32) -> &'m [u8] {
@@ -258,7 +259,7 @@ impl HashMap {
         if self.index.len() >= self.max_entries as usize {
             let victim = self.recency.as_ref().and_then(Chain::first).ok_or(Errno::E2BIG)?;
             let record = self.slots.record(victim);
-            let hash = hash_of(self.slots.key(memory, record));
+            let hash = self.index.hash_of(self.slots.key(memory, record));
             if let Some(found) = self.index.find(memory, hash, |other| other == record) {
                 self.unlink(memory, found, victim);
             }

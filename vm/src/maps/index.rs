@@ -9,6 +9,11 @@
 //! No more than half of the entries are in use, and one that is taken out leaves no mark: those behind it move up.
 //!
 //! What a record is, the caller knows: keys are compared by it.
+//!
+//! Hashes begin with a secret, as the kernel's do (`htab->hashrnd`): whoever chooses the keys cannot choose them to collide,
+//! so that no program makes lookups pass all keys. Nobody sees it: neither addresses nor any order depend on hashes.
+
+use std::hash::{BuildHasher, RandomState};
 
 use crate::memory::{Memory, MemoryError};
 
@@ -41,33 +46,35 @@ pub struct HashLayout {
     pub key_size: u32,
     /// Bytes from one CPU's copy of a value to the next one's; 0 for maps without copies.
     pub cpu_stride: u32,
+    /// What the map's hashes begin with.
+    pub seed: u64,
 }
 
-/// The hash of a key, the same on every host: its [`pieces`] one after another are put to what there is by exclusive or,
-/// multiplied by [`HASH_FACTOR`], and both halves of the product put together.
+/// The hash of a key in the map with this seed, with which it begins: the key's [`pieces`] one after another are put to what
+/// there is by exclusive or, multiplied by [`HASH_FACTOR`], and both halves of the product put together.
 ///
 /// Every bit of a key acts on the low bits through the upper half of the product, so that keys which differ in a few bits
-/// anywhere have different homes. Who chooses keys for that can make them collide, as with any hash without a seed.
+/// anywhere have different homes.
 #[inline]
-pub(super) fn hash_of(key: &[u8]) -> u32 {
+fn hash_of(seed: u64, key: &[u8]) -> u32 {
     let state = if let Ok(bytes) = key.try_into() {
-        fold(u64::from(u32::from_le_bytes(bytes)))
+        fold(seed ^ u64::from(u32::from_le_bytes(bytes)))
     } else if let Ok(bytes) = key.try_into() {
-        fold(u64::from_le_bytes(bytes))
+        fold(seed ^ u64::from_le_bytes(bytes))
     } else {
-        hash_pieces(key)
+        hash_pieces(seed, key)
     };
     state as u32 | 1 << HASH_BIT
 }
 
-fn hash_pieces(key: &[u8]) -> u64 {
+fn hash_pieces(seed: u64, key: &[u8]) -> u64 {
     let word = |(start, len): (u32, u32)| {
         let mut word = [0; 8];
         let (start, len) = (start as usize, len as usize);
         word[..len].copy_from_slice(&key[start..start + len]);
         u64::from_le_bytes(word)
     };
-    pieces(key.len() as u32).fold(0, |state, piece| fold(state ^ word(piece)))
+    pieces(key.len() as u32).fold(seed, |state, piece| fold(state ^ word(piece)))
 }
 
 fn fold(word: u64) -> u64 {
@@ -86,6 +93,8 @@ pub fn pieces(key_size: u32) -> impl Iterator<Item = (u32, u32)> {
 
 #[derive(Debug)]
 pub(super) struct Index {
+    /// What hashes begin with.
+    seed: u64,
     /// Where code finds the table.
     header: u32,
     /// The first entry, and how many there are: none, or a power of two.
@@ -114,7 +123,25 @@ impl Index {
         let entries = most.clamp(FEWEST.into(), fitting.max(FEWEST.into())) as u32;
         let header = memory.reserve_table(HEADER.into())?;
         let room = (memory.reserve_table(u64::from(entries) * u64::from(ENTRY))?, entries);
-        Ok(Index { header, start: 0, entries: 0, used: 0, first_room: room, room })
+        Ok(Index {
+            seed: RandomState::new().hash_one(0),
+            header,
+            start: 0,
+            entries: 0,
+            used: 0,
+            first_room: room,
+            room,
+        })
+    }
+
+    /// What hashes begin with.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    #[inline]
+    pub(super) fn hash_of(&self, key: &[u8]) -> u32 {
+        hash_of(self.seed, key)
     }
 
     /// Where code finds the table.
@@ -266,7 +293,7 @@ fn hash_in(entry: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
 
@@ -354,24 +381,41 @@ mod tests {
         const KEYS: u64 = 1 << 12;
         for (what, pattern) in patterns {
             for size in [4, 8, 12, 16, 20, 40] {
-                let keys: std::collections::HashSet<Vec<u8>> =
-                    (0..KEYS).map(|n| pattern(n).to_le_bytes().into_iter().cycle().take(size).collect()).collect();
-                let (mut index, mut memory) = index(1 << 12);
-                let mut all = 0;
-                for (record, key) in (1..).zip(&keys) {
-                    index.reserve(&mut memory).expect("there is room");
-                    index.insert(&mut memory, hash_of(key), record);
-                }
-                for key in &keys {
-                    let mut at = index.home(hash_of(key));
-                    while index.get(&memory, at) >> 32 != u64::from(hash_of(key)) {
-                        at = index.behind(at);
-                        all += 1;
-                    }
-                }
-                assert!(all <= keys.len(), "{what} in {size} bytes: {all} steps for {} keys", keys.len());
+                let keys = (0..KEYS).map(|n| pattern(n).to_le_bytes().into_iter().cycle().take(size).collect());
+                let (steps, keys) = steps(keys);
+                assert!(steps <= keys, "{what} in {size} bytes: {steps} steps for {keys} keys");
             }
         }
+    }
+
+    #[test]
+    fn keys_that_are_made_to_collide_do_not() {
+        // For whoever guesses the seed the second half takes back what the first has done.
+        let guess = |n: u64| [n.to_le_bytes(), (fold(n) ^ 5).to_le_bytes()].concat();
+        assert!((1..100).all(|n| hash_of(0, &guess(n)) == hash_of(0, &guess(0))));
+        let (steps, keys) = steps((0..1 << 12).map(guess));
+        assert!(steps <= keys, "{steps} steps for {keys} keys");
+    }
+
+    /// Steps that it takes to find all these keys in an index of their own, and how many different ones there are.
+    fn steps(keys: impl Iterator<Item = Vec<u8>>) -> (usize, usize) {
+        let keys: HashSet<_> = keys.collect();
+        let (mut index, mut memory) = index(keys.len() as u32);
+        for (record, key) in (1..).zip(&keys) {
+            index.reserve(&mut memory).expect("there is room");
+            let hash = index.hash_of(key);
+            index.insert(&mut memory, hash, record);
+        }
+        let steps = keys.iter().map(|key| {
+            let (hash, mut steps) = (index.hash_of(key), 0);
+            let mut at = index.home(hash);
+            while index.get(&memory, at) >> 32 != u64::from(hash) {
+                at = index.behind(at);
+                steps += 1;
+            }
+            steps
+        });
+        (steps.sum(), keys.len())
     }
 
     #[test]
@@ -393,7 +437,7 @@ mod tests {
     #[test]
     fn hashes_of_short_keys_are_those_of_their_pieces() {
         for key in [&[1_u8, 2, 3, 4][..], &[1, 2, 3, 4, 5, 6, 7, 8]] {
-            assert_eq!(hash_of(key), hash_pieces(key) as u32 | 1 << HASH_BIT);
+            assert_eq!(hash_of(7, key), hash_pieces(7, key) as u32 | 1 << HASH_BIT);
         }
     }
 }
