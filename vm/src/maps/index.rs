@@ -6,7 +6,8 @@
 //!
 //! An entry is a 64-bit word: the key's hash above, below it the address of the key's *record* (never 0); an empty
 //! entry is 0. A key's entry is the first one with its hash and its key from its home on: the low bits of its hash.
-//! No more than half of the entries are in use, and one that is taken out leaves no mark: those behind it move up.
+//! No more than half of the entries are in use, seven eighths where guest memory has no room for a larger table. One that
+//! is taken out leaves no mark: those behind it move up.
 //!
 //! What a record is, the caller knows: keys are compared by it.
 //!
@@ -178,7 +179,7 @@ impl Index {
         if self.used < self.entries / 2 {
             return Ok(());
         }
-        self.grow(memory)
+        self.grow(memory).or_else(|full| if self.used < self.entries / 8 * 7 { Ok(()) } else { Err(full) })
     }
 
     /// Adds a key that is not there; there is room for it.
@@ -363,6 +364,22 @@ mod tests {
         let header = memory.get(index.header(), HEADER).try_into().map_or(0, u64::from_le_bytes);
         assert_eq!(header, 2047 << 32 | u64::from(index.start));
         assert_ne!(index.start, index.first_room.0);
+    }
+
+    #[test]
+    fn a_table_that_cannot_grow_is_filled_to_seven_eighths() {
+        let (mut index, mut memory) = index(1000);
+        index.first_room.1 = 32;
+        index.forget_growth();
+        memory.reserve_table(memory.left() - 256).expect("all that is left but for 32 entries");
+        let hash = |record: u32| record.wrapping_mul(0x9e37_79b9) | 1 << HASH_BIT;
+        for record in 1..=28 {
+            index.reserve(&mut memory).expect("there is room");
+            index.insert(&mut memory, hash(record), record);
+        }
+        index.reserve(&mut memory).expect_err("only four are left");
+        assert!((1..=28).all(|record| index.find(&memory, hash(record), |other| other == record).is_some()));
+        assert!(index.find(&memory, hash(29), |_| true).is_none());
     }
 
     #[test]
