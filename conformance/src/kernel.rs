@@ -10,7 +10,6 @@ mod syscall;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use softbpf::asm::{R0, R10};
@@ -18,7 +17,7 @@ use softbpf::codec::{Code, SLOT_BYTES};
 use softbpf::insn::{Insn, Size};
 use softbpf::map_spec::{MapSpec, MapType};
 use softbpf::program_type::ProgramType;
-use syscall::{Attr, Command, bpf};
+use syscall::{Attr, Command, Descriptor, bpf};
 
 use crate::generator::Level;
 
@@ -70,7 +69,7 @@ pub struct Kernel(());
 /// A loaded program; unloaded when dropped.
 #[derive(Debug)]
 pub struct Loaded {
-    fd: OwnedFd,
+    fd: Descriptor,
     program_type: ProgramType,
 }
 
@@ -86,7 +85,7 @@ pub struct Repeated {
 /// A map; gone when dropped.
 #[derive(Debug)]
 pub struct Map {
-    fd: OwnedFd,
+    fd: Descriptor,
     key_size: usize,
     value_size: usize,
 }
@@ -179,7 +178,7 @@ impl Kernel {
         let mut attr = Attr::new();
         attr.number(0, map_type.number()).number(4, key_size).number(8, value_size);
         attr.number(12, max_entries).number(16, map_flags);
-        let fd = bpf(Command::MapCreate, &mut attr)?.fd()?;
+        let fd = made(bpf(Command::MapCreate, &mut attr)?)?;
         Ok(Map { fd, key_size: key_size as usize, value_size: value_size as usize })
     }
 }
@@ -187,7 +186,7 @@ impl Kernel {
 impl Map {
     /// Its descriptor, for 64-bit immediate loads of programs that this process loads.
     pub fn fd(&self) -> i32 {
-        self.fd.as_raw_fd()
+        self.fd.number()
     }
 
     /// Writes an element. For maps with one copy of a value.
@@ -242,7 +241,7 @@ impl Loaded {
     pub fn run(&self, input: &[u8]) -> io::Result<(u32, Vec<u8>)> {
         if self.program_type == ProgramType::Syscall {
             let mut attr = Attr::new();
-            attr.number(0, self.fd.as_raw_fd() as u32);
+            attr.number(0, self.fd.number() as u32);
             let mut context = input.to_vec();
             attr.number(40, number(context.len())?);
             if !context.is_empty() {
@@ -272,7 +271,7 @@ impl Loaded {
         let mut packet = input.to_vec();
         packet.resize(packet.len().max(SMALLEST_PACKET), 0);
         let mut attr = Attr::new();
-        attr.number(0, self.fd.as_raw_fd() as u32).number(32, times);
+        attr.number(0, self.fd.number() as u32).number(32, times);
         attr.number(8, number(packet.len())?).input(16, &packet);
         if !output.is_empty() {
             attr.number(12, number(output.len())?).output(24, output);
@@ -301,7 +300,12 @@ fn number(size: usize) -> io::Result<u32> {
     u32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-fn load(program: &[u8], program_type: ProgramType, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
+/// What a command has made.
+fn made(answer: Option<Descriptor>) -> io::Result<Descriptor> {
+    answer.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn load(program: &[u8], program_type: ProgramType, log: Option<&mut Vec<u8>>) -> io::Result<Descriptor> {
     let mut attr = Attr::new();
     attr.number(0, program_type.number()).number(4, number(program.len() / SLOT_BYTES)?).input(8, program);
     attr.input(16, b"GPL\0");
@@ -311,7 +315,7 @@ fn load(program: &[u8], program_type: ProgramType, log: Option<&mut Vec<u8>>) ->
     if let Some(log) = log {
         attr.number(24, 1).number(28, number(log.len())?).output(32, log);
     }
-    bpf(Command::ProgLoad, &mut attr)?.fd()
+    made(bpf(Command::ProgLoad, &mut attr)?)
 }
 
 /// Whether an error of `BPF_PROG_LOAD` is the verifier's. Who may not load at all gets `EPERM`.

@@ -1,13 +1,15 @@
 //! Guest memory to the byte: what a program may touch, and what a refused access says. Machines: `machines.rs`.
 
+use std::error::Error;
+
 use softbpf::context::Packet;
 use softbpf::map_spec::{DataSection, MapSpec, MapType, map_flags};
-use softbpf::memory::{Access, FaultKind, ObjectKind};
+use softbpf::memory::{Access, FaultKind, ObjectKind, Permission};
 use softbpf::object::MAIN;
 use softbpf::program_type::ProgramType;
-use softbpf::{Config, Object, Outcome, TrapKind};
+use softbpf::{Config, Machine, Object, Outcome, TrapKind};
 use softbpf_conformance::programs::{outcome, program, program_with};
-use softbpf_conformance::{on_every_engine, on_every_engine_with};
+use softbpf_conformance::{TestResult, on_every_engine, on_every_engine_with, try_on_every_engine};
 
 const SIZES: [(&str, i64); 4] = [("u8", 1), ("u16", 2), ("u32", 4), ("u64", 8)];
 
@@ -249,4 +251,34 @@ fn a_closed_frame_is_out_of_bounds_strict_or_not() {
         let loose = outcome(&program(&text), ()).ret.err().and_then(|trap| trap.kind.fault());
         assert_eq!(loose.map(|fault| fault.kind), Some(FaultKind::OutOfBounds), "{text}");
     }
+}
+
+#[test]
+fn bytes_of_a_value_that_a_test_closes_are_closed_on_every_engine() -> TestResult {
+    let address = "r1 = map[m][0]+0";
+    let element = "*(u32 *)(r10 - 4) = 0\n r1 = m ll\n r2 = r10\n r2 += -4\n call map_lookup_elem
+                   if r0 == 0 goto +1\n r1 = r0";
+    let (read, write) = ("r0 = *(u64 *)(r1 + 8)", "*(u64 *)(r1 + 8) = 0");
+    for (pointer, (access, needed)) in [address, element]
+        .into_iter()
+        .flat_map(|pointer| [(read, Access::Read), (write, Access::Write)].map(|access| (pointer, access)))
+    {
+        let text = format!("{pointer}\n {access}\n exit");
+        try_on_every_engine(&program_with(&text, vec![MapSpec::new("m", MapType::Array, 4, 16, 1)]), |vm| {
+            let value = vm.map("m")?.map().direct_value(8)?;
+            let refused = |vm: &mut Machine| -> Result<Option<Access>, Box<dyn Error>> {
+                let outcome = vm.run(MAIN, ())?;
+                Ok(outcome.trap().and_then(|trap| trap.kind.fault()).map(|fault| fault.access))
+            };
+            assert_eq!(refused(vm)?, None, "{text}");
+            vm.memory.revoke(value, 8);
+            assert_eq!(refused(vm)?, Some(needed), "{text}: closed");
+            vm.memory.grant(value, 8, Permission::ReadWrite);
+            assert_eq!(refused(vm)?, None, "{text}: open again");
+            vm.memory.grant(value, 8, Permission::Read);
+            assert_eq!(refused(vm)?, Some(needed).filter(|&needed| needed == Access::Write), "{text}: read-only");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

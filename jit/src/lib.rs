@@ -44,8 +44,8 @@ impl Default for Config {
 /// What `perf` is told of the code, so that its reports name programs: each function `bpf_prog_<tag>_<name>`, as in the
 /// kernel's list of symbols, with the tag of the program. Under Linux only.
 ///
-/// The files are readable for their owner only. One that is already there is written to only if it is a regular file of
-/// this process's user, and no link. What cannot be written later is left out from then on.
+/// The files are readable for their owner only. One that is already there is used, without what an earlier process has left
+/// in it, only if it is a regular file of this process's user, and no link. What cannot be written later is left out from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Perf {
     /// Nothing.
@@ -124,7 +124,10 @@ pub fn engine_with_fault(config: Config, fault: Fault) -> Result<Box<dyn Engine>
     #[cfg(all(target_arch = "x86_64", unix))]
     return x64::new(config, fault::Planted::new(fault));
     #[cfg(not(all(target_arch = "x86_64", unix)))]
-    return engine_with(config).inspect(|_| drop(fault::Planted::new(fault)));
+    {
+        let _ = fault::Planted::new(fault);
+        engine_with(config)
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", unix))]

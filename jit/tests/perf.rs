@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use softbpf::context::Packet;
@@ -62,12 +63,20 @@ fn scratch(name: &str) -> std::io::Result<PathBuf> {
 fn maps_name_functions_and_routines() -> TestResult {
     let object = Object::from_file(OBJECT)?;
     let path = format!("/tmp/perf-{}.map", std::process::id());
+    // Of another process with this id, long ago.
+    fs::write(&path, "1000 100 stale\n")?;
+    let another = engine_with(Config { perf: Perf::Map, ..Config::default() });
     let outcome = run(&object, Perf::Map);
     let text = fs::read_to_string(&path);
+    let mode = fs::metadata(&path).map(|metadata| metadata.permissions().mode());
     // Its name is not ours to choose, and it would stay.
     fs::remove_file(&path)?;
+    another?;
     outcome?;
     let text = text?;
+    assert_eq!(mode? & 0o777, 0o600);
+    assert!(!text.contains("stale"), "{text}");
+    assert_eq!(text.matches(" softbpf_leave\n").count(), 1, "routines are there once, however many engines there are");
     let mut symbols = Vec::new();
     for line in text.lines() {
         let [start, size, name] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -193,10 +202,10 @@ fn dumps_hold_the_code_and_its_lines() -> TestResult {
         assert!((*start..start + code.len() as u64).contains(address));
     }
 
-    // Another engine goes on in the same file.
+    // Another engine goes on in the same file, in which the routines are.
     run(&object, Perf::JitDump { directory: directory.clone() })?;
     let both = dump(&path)?;
-    assert_eq!((both.loads.len(), both.closed), (2 * first.loads.len(), 2));
+    assert_eq!((both.loads.len(), both.closed), (first.loads.len() + programs.len(), 2));
     assert_eq!(both.loads[..first.loads.len()], first.loads[..]);
     let mut indices = both.indices.clone();
     indices.sort_unstable();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 
 /// Bytes of `union bpf_attr` that are passed: more than any command here looks at. The kernel wants the rest zero.
 const ATTR_BYTES: usize = 128;
@@ -24,19 +23,19 @@ pub(super) enum Command {
     ProgTestRun = 10,
 }
 
-/// What a command answers.
+/// A descriptor that the kernel has handed out; closed when it is dropped.
 #[derive(Debug)]
-pub(super) enum Answer {
-    Done,
-    Fd(OwnedFd),
-}
+pub(super) struct Descriptor(
+    #[cfg(target_os = "linux")] std::os::fd::OwnedFd,
+    #[cfg(not(target_os = "linux"))] std::convert::Infallible,
+);
 
-impl Answer {
-    pub(super) fn fd(self) -> io::Result<OwnedFd> {
-        match self {
-            Answer::Fd(fd) => Ok(fd),
-            Answer::Done => Err(io::ErrorKind::InvalidData.into()),
-        }
+impl Descriptor {
+    pub(super) fn number(&self) -> i32 {
+        #[cfg(target_os = "linux")]
+        return std::os::fd::AsRawFd::as_raw_fd(&self.0);
+        #[cfg(not(target_os = "linux"))]
+        match self.0 {}
     }
 }
 
@@ -80,11 +79,11 @@ impl<'b> Attr<'b> {
     }
 }
 
-/// Calls `bpf(2)`.
+/// Calls `bpf(2)`; what makes something answers with its descriptor.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> io::Result<Answer> {
-    use std::os::fd::FromRawFd;
+pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> io::Result<Option<Descriptor>> {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
 
     let (number, size) = (command as libc::c_long, ATTR_BYTES as libc::c_long);
     // SAFETY: the kernel reads and writes `size` bytes of `attr`, which is exclusively borrowed and that long. The
@@ -95,15 +94,15 @@ pub(super) fn bpf(command: Command, attr: &mut Attr<'_>) -> io::Result<Answer> {
     match (i32::try_from(answer), command) {
         (Ok(fd @ 0..), Command::MapCreate | Command::ProgLoad) => {
             // SAFETY: these two commands answer with a new descriptor, which nobody else owns.
-            Ok(Answer::Fd(unsafe { OwnedFd::from_raw_fd(fd) }))
+            Ok(Some(Descriptor(unsafe { OwnedFd::from_raw_fd(fd) })))
         }
-        (Ok(0..), Command::MapLookupElem | Command::MapUpdateElem | Command::ProgTestRun) => Ok(Answer::Done),
+        (Ok(0..), Command::MapLookupElem | Command::MapUpdateElem | Command::ProgTestRun) => Ok(None),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Other systems have no `bpf(2)`.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn bpf(_: Command, _: &mut Attr<'_>) -> io::Result<Answer> {
+pub(super) fn bpf(_: Command, _: &mut Attr<'_>) -> io::Result<Option<Descriptor>> {
     Err(io::ErrorKind::Unsupported.into())
 }

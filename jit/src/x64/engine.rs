@@ -22,6 +22,7 @@ use crate::blocks::SLACK;
 use crate::fault::Fault;
 use crate::inspect::Compilation;
 use crate::proof::Plans;
+use crate::{Perf, Unavailable};
 
 /// Numbers of windows that are kept at least before those that are there twice are sorted out.
 const MAX_FLEETING: usize = 4096;
@@ -102,10 +103,10 @@ impl Jit {
         })
     }
 
-    /// Tells `perf` of all code from now on.
-    pub(super) fn tell_perf(&mut self, perf: perf::Output) {
-        self.perf = perf;
-        self.perf.routines(self.glue);
+    /// Tells `perf` of all code from now on, in the way that is asked for.
+    pub(super) fn tell_perf(&mut self, perf: &Perf) -> Result<(), Unavailable> {
+        self.perf = perf::Output::open(perf, self.glue)?;
+        Ok(())
     }
 
     /// Code of a program that is right for a run where it finds `r1` in its first argument, compiled now if it has not
@@ -266,11 +267,13 @@ impl Jit {
     }
 
     /// Gets code and cells ready for runs on the context that has been placed; `None` where the interpreter is to run the
-    /// program: a hook looks at every instruction, and who tracks uninitialised bytes at every store.
+    /// program: a hook looks at every instruction, who tracks uninitialised bytes at every store, and of bytes that somebody has
+    /// closed by hand only the bitmaps know.
     fn get_ready(&mut self, machine: &mut Machine, entry: &Entry, hooked: bool) -> Option<Ready> {
+        let narrowed = machine.memory.is_narrowed();
         let view = machine.memory.view();
         self.interpreted = true;
-        if hooked || view.tracking() || !view.is_full_size() {
+        if hooked || narrowed || view.tracking() || !view.is_full_size() {
             return None;
         }
         self.check_machine(machine);

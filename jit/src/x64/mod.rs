@@ -51,7 +51,7 @@ fn jit(config: Config, planted: Planted) -> Result<Jit, Unavailable> {
     let bmi2 = config.extensions && std::arch::is_x86_feature_detected!("bmi2");
     let options = Options { bmi2, proofs: config.proofs, planted };
     let mut jit = Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })?;
-    jit.tell_perf(perf::Output::open(&config.perf)?);
+    jit.tell_perf(&config.perf)?;
     Ok(jit)
 }
 

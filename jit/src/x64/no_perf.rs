@@ -9,14 +9,12 @@ use crate::{Perf, Unavailable};
 pub(super) struct Output {}
 
 impl Output {
-    pub(super) fn open(perf: &Perf) -> Result<Output, Unavailable> {
+    pub(super) fn open(perf: &Perf, _: &Glue) -> Result<Output, Unavailable> {
         match perf {
             Perf::Off => Ok(Output {}),
             Perf::Map | Perf::JitDump { .. } => Err(Unavailable::NoPerf),
         }
     }
-
-    pub(super) fn routines(&mut self, _: &Glue) {}
 
     pub(super) fn program(&mut self, _: &Compiled) {}
 }

@@ -3,10 +3,10 @@
 //! Formats: `tools/perf/Documentation/jit-interface.txt` and `jitdump-specification.txt` of Linux. It knows compiled
 //! programs and the routines; nothing of how code is made or run.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -48,28 +48,30 @@ struct Line<'p> {
 }
 
 impl Output {
-    pub(super) fn open(perf: &Perf) -> Result<Output, Unavailable> {
+    /// What the configuration asks for; the routines that all code shares are announced where nobody has done so.
+    pub(super) fn open(perf: &Perf, glue: &Glue) -> Result<Output, Unavailable> {
         let pid = std::process::id();
-        let opened = |path: PathBuf, opened: io::Result<Output>| {
-            opened.map_err(|error| Unavailable::Perf { path, reason: error.to_string() })
-        };
-        match perf {
-            Perf::Off => Ok(Output::Off),
+        let (path, opened) = match perf {
+            Perf::Off => return Ok(Output::Off),
             Perf::Map => {
                 let path = PathBuf::from(format!("/tmp/perf-{pid}.map"));
-                let file = open(&path);
-                opened(path, file.map(Output::Map))
+                let opened = open(&path).map(|(file, empty)| (Output::Map(file), empty));
+                (path, opened)
             }
             Perf::JitDump { directory } => {
                 let path = directory.join(format!("jit-{pid}.dump"));
-                let dump = Dump::shared(&path);
-                opened(path, dump.map(Output::Dump))
+                let opened = Dump::shared(&path).map(|(dump, empty)| (Output::Dump(dump), empty));
+                (path, opened)
             }
+        };
+        let (mut output, empty) = opened.map_err(|error| Unavailable::Perf { path, reason: error.to_string() })?;
+        if empty {
+            output.routines(glue);
         }
+        Ok(output)
     }
 
-    /// Announces the routines that all code shares.
-    pub(super) fn routines(&mut self, glue: &Glue) {
+    fn routines(&mut self, glue: &Glue) {
         self.announce(|| {
             let (memory, mut starts) = glue.symbols();
             starts.sort_by_key(|&(_, start)| start);
@@ -152,11 +154,27 @@ fn map(memory: &CodeMemory, symbols: &[Symbol<'_>]) -> String {
     symbols.iter().map(line).collect()
 }
 
-/// Opens a file for appending: a new one, or one that is ours. Others may write to its directory too, so that no link is
+/// Opens a file for appending, and says whether it is empty: one that this process has not opened before is emptied, for
+/// what an earlier process with this id has left is not about this one.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    static OPENED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let path = std::path::absolute(path)?;
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = open_ours(&path)?;
+    if !opened.contains(&path) {
+        file.set_len(0)?;
+        opened.push(path);
+    }
+    let empty = file.metadata()?.len() == 0;
+    Ok((file, empty))
+}
+
+/// A new file, or one that is ours; for nobody else to read. Others may write to its directory too, so that no link is
 /// followed.
-fn open(path: &Path) -> io::Result<File> {
+fn open_ours(path: &Path) -> io::Result<File> {
+    const MODE: u32 = 0o600;
     let mut options = File::options();
-    options.read(true).append(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    options.read(true).append(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits() as i32);
     match options.clone().create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         opened => return opened,
@@ -169,6 +187,7 @@ fn open(path: &Path) -> io::Result<File> {
             "it is there already, and not a file of this user",
         ));
     }
+    file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)
 }
 
@@ -195,20 +214,18 @@ const JIT_CODE_CLOSE: u32 = 3;
 const PAGE: usize = 4096;
 
 impl Dump {
-    /// The process's dump at this path.
-    fn shared(path: &Path) -> io::Result<Arc<Mutex<Dump>>> {
+    /// The process's dump at this path, and whether there is no code in it yet.
+    fn shared(path: &Path) -> io::Result<(Arc<Mutex<Dump>>, bool)> {
         /// Dumps that this process has made.
         static DUMPS: Mutex<Vec<(PathBuf, Weak<Mutex<Dump>>)>> = Mutex::new(Vec::new());
         let mut dumps = DUMPS.lock().unwrap_or_else(PoisonError::into_inner);
         let path = std::path::absolute(path)?;
         let known = dumps.iter_mut().find(|(known, _)| *known == path);
         if let Some(dump) = known.as_ref().and_then(|(_, dump)| dump.upgrade()) {
-            return Ok(dump);
+            return Ok((dump, false));
         }
-        let file = open(&path)?;
-        if known.is_none() {
-            // What an earlier process with this id has left is not about this one.
-            file.set_len(0)?;
+        let (file, empty) = open(&path)?;
+        if empty {
             (&file).write_all(&header())?;
         }
         // SAFETY: nobody reads this memory, so that it does not matter when the file changes.
@@ -218,7 +235,7 @@ impl Dump {
             Some((_, known)) => *known = Arc::downgrade(&dump),
             None => dumps.push((path, Arc::downgrade(&dump))),
         }
-        Ok(dump)
+        Ok((dump, empty))
     }
 
     fn load(&mut self, memory: &CodeMemory, symbol: &Symbol<'_>) -> io::Result<()> {

@@ -79,7 +79,7 @@ impl Packet {
         // Known by its bytes, not by the room around them.
         memory.name(data, ObjectKind::Packet, size);
         if let Some(permission) = permission {
-            memory.grant(data, size, permission);
+            memory.open(data, size, permission);
         }
         memory.put(data, &self.bytes);
         Ok((data, size))
@@ -100,7 +100,7 @@ impl Packet {
         memory.name(start, ObjectKind::Context, sk_buff::SIZE as u32);
         for field in sk_buff::FIELDS {
             if let Some(permission) = field.permission(column) {
-                memory.grant(start + field.offset, field.size, permission);
+                memory.open(start + field.offset, field.size, permission);
             }
         }
         let flow_keys = if column == Column::Flow { self.place_flow_keys(memory)? } else { 0 };

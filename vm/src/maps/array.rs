@@ -146,7 +146,7 @@ impl MapKind for ArrayMap {
         self.clear(memory);
         for index in self.opened.iter_mut().flat_map(std::mem::take) {
             for cpu in 0..self.copies {
-                memory.revoke(element(self.values, self.copies, index, cpu), self.value_size);
+                memory.withdraw(element(self.values, self.copies, index, cpu), self.value_size);
             }
         }
         self.write_initial_value(memory);
@@ -210,7 +210,7 @@ impl ArrayMap {
 
     fn grant(&self, memory: &mut Memory, index: u32) {
         for cpu in 0..self.copies {
-            memory.grant(self.address(index, cpu), self.value_size, self.permission);
+            memory.open(self.address(index, cpu), self.value_size, self.permission);
         }
     }
 

@@ -152,14 +152,14 @@ impl Slots {
     /// Opens the value to the program.
     pub(super) fn open(&self, memory: &mut Memory, slot: u32) {
         for cpu in 0..self.copies {
-            memory.grant(self.address(slot, cpu), self.value_size, self.permission);
+            memory.open(self.address(slot, cpu), self.value_size, self.permission);
         }
     }
 
     /// Closes the value.
     pub(super) fn close(&self, memory: &mut Memory, slot: u32) {
         for cpu in 0..self.copies {
-            memory.revoke(self.address(slot, cpu), self.value_size);
+            memory.withdraw(self.address(slot, cpu), self.value_size);
         }
     }
 
@@ -168,7 +168,7 @@ impl Slots {
         let mut left = count;
         for row in &self.rows {
             let slots = left.min(1 << self.row_shift);
-            memory.revoke(row.values.start, slots * self.copies * row.values.stride);
+            memory.withdraw(row.values.start, slots * self.copies * row.values.stride);
             left -= slots;
         }
     }

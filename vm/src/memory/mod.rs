@@ -148,6 +148,8 @@ pub struct Memory {
     mark: (u64, u64),
     footprint: Footprint,
     generation: u64,
+    /// Somebody from outside has closed bytes of objects that outlive runs.
+    narrowed: bool,
     /// A panic has cut off a run.
     cut_off: bool,
 }
@@ -248,6 +250,7 @@ impl Memory {
             mark: (0, 0),
             footprint: Footprint::default(),
             generation: 0,
+            narrowed: false,
             cut_off: false,
         }
     }
@@ -328,6 +331,7 @@ impl Memory {
             return;
         }
         self.generation += 1;
+        self.narrowed = false;
         for page in self.footprint.take() {
             self.clear_page(page);
         }
@@ -406,7 +410,7 @@ impl Memory {
     pub fn allocate(&mut self, kind: ObjectKind, size: u32, permission: Permission) -> Result<u32, MemoryError> {
         let start = self.persistent.take(size.into())?;
         self.objects.insert(start, Row { kind, size, stride: size, count: 1 });
-        self.grant(start, size, permission);
+        self.open(start, size, permission);
         Ok(start)
     }
 
@@ -468,7 +472,7 @@ impl Memory {
     ) -> Result<u32, MemoryError> {
         let start = self.run_zone.take(size.into())?;
         self.objects.insert(start, Row { kind, size, stride: size, count: 1 });
-        self.grant(start, size, permission);
+        self.open(start, size, permission);
         Ok(start)
     }
 
@@ -516,8 +520,14 @@ impl Memory {
         }
     }
 
-    /// Opens `size` bytes at `addr`.
+    /// Opens `size` bytes at `addr`, and closes them for what is not permitted.
     pub fn grant(&mut self, addr: u32, size: u32, permission: Permission) {
+        self.narrowed |= permission != Permission::ReadWrite && self.outlives_runs(addr, size);
+        self.open(addr, size, permission);
+    }
+
+    /// Opens bytes of an object as its kind has it.
+    pub(crate) fn open(&mut self, addr: u32, size: u32, permission: Permission) {
         let (read, write) = permission.parts();
         if permission != Permission::ReadWrite && u64::from(addr) >= self.persistent.start {
             // The other half may have been open before.
@@ -533,8 +543,8 @@ impl Memory {
 
     /// Opens `size` bytes at `addr` whose content no one has written yet; where that is tracked, they cannot be
     /// read before they are.
-    pub fn grant_uninitialised(&mut self, addr: u32, size: u32) {
-        self.grant(addr, size, Permission::ReadWrite);
+    pub(crate) fn grant_uninitialised(&mut self, addr: u32, size: u32) {
+        self.open(addr, size, Permission::ReadWrite);
         if self.granted.is_some() {
             self.readable.set(addr, size, false);
         }
@@ -542,6 +552,17 @@ impl Memory {
 
     /// Closes `size` bytes at `addr`.
     pub fn revoke(&mut self, addr: u32, size: u32) {
+        self.narrowed |= self.outlives_runs(addr, size);
+        self.withdraw(addr, size);
+    }
+
+    /// Whether some of these bytes are in objects that are not made anew for each run.
+    fn outlives_runs(&self, addr: u32, size: u32) -> bool {
+        u64::from(addr) + u64::from(size) > self.persistent.start
+    }
+
+    /// Closes bytes of an object that is no more.
+    pub(crate) fn withdraw(&mut self, addr: u32, size: u32) {
         self.generation += 1;
         self.footprint.add(addr, size);
         self.close(addr, size);
@@ -575,6 +596,12 @@ impl Memory {
     /// start of a run does to the objects of the last one is left out: windows of the run zone are good for one run.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether [`Memory::grant`] or [`Memory::revoke`] has closed bytes of objects that outlive runs, so that what such an
+    /// object permits may not be true of all of its bytes.
+    pub fn is_narrowed(&self) -> bool {
+        self.narrowed
     }
 
     /// The accessible bytes around `addr`: as many on both sides, inside its object, as are all open to such an access,
