@@ -64,6 +64,16 @@ pub(crate) enum CliError {
     Engine(#[from] softbpf_jit::Unavailable),
     #[error("--perf: the interpreter has no code that perf could name")]
     PerfOfInterpreter,
+    #[error(
+        "--engine jit: this host grants a program less than the 4 GiB of addresses that the JIT needs (see ulimit -v); use --engine interpreter"
+    )]
+    SmallMemory,
+    #[error(
+        "--engine jit: fuzz follows the ways through a program, which only the interpreter shows; softbpf run --input FILE --engine jit runs its findings on the JIT"
+    )]
+    FuzzOnJit,
+    #[error("--perf-dir: perf looks for the map in /tmp and nowhere else; the folder is that of --perf jitdump")]
+    FolderOfMap,
     #[error("program {program}: the JIT makes no code of it; the interpreter runs it")]
     NotCompiled { program: String },
     #[error(transparent)]

@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use softbpf::btf::Kind;
 use softbpf::engine::Engine;
 use softbpf::interp::Interpreter;
+use softbpf::memory::Memory;
 use softbpf::{Config, Machine, Object};
 
 /// Makes an engine.
@@ -57,6 +58,9 @@ pub enum UnknownEngine {
     /// The JIT does not work on this machine.
     #[error(transparent)]
     Jit(#[from] softbpf_jit::Unavailable),
+    /// The JIT runs no program where guest memory is small.
+    #[error("this host grants a program less than the 4 GiB of addresses that the JIT needs (see ulimit -v)")]
+    SmallMemory,
 }
 
 /// The engine with this name: `interpreter`, `jit`, `jit-unproved` (which checks every access but those of the stack at
@@ -78,7 +82,9 @@ pub fn engine_named(name: &str) -> Result<MakeEngine, UnknownEngine> {
         _ => return Err(UnknownEngine::Name(name.to_owned())),
     };
     softbpf_jit::engine()?;
-    Ok(make)
+    // A machine with less is left to the interpreter.
+    let is_full_size = Memory::new().is_ok_and(|mut memory| memory.view().is_full_size());
+    if is_full_size { Ok(make) } else { Err(UnknownEngine::SmallMemory) }
 }
 
 /// What a test comes to whose steps may fail.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::{ProgramArgs, SetupArgs};
+use super::run::{EngineChoice, ProgramArgs, SetupArgs};
 use super::values::Field;
 use crate::literal::Hex;
 
@@ -27,6 +27,9 @@ pub(crate) struct BenchArgs {
     pub(crate) inputs: InputArgs,
     #[command(flatten)]
     pub(crate) setup: SetupArgs,
+    /// What runs the program [default: interpreter and JIT in turns]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineChoice>,
     /// How long to measure, all in all; at least seven samples of everything are taken
     #[arg(long, value_name = "S", default_value = "4", value_parser = seconds)]
     pub(crate) seconds: f64,

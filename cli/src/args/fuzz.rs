@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::JOBS;
 use super::fuzz_isa::FuzzIsaArgs;
-use super::run::{ContextArgs, ProgramArgs, SetupArgs};
+use super::run::{ContextArgs, EngineChoice, ProgramArgs, SetupArgs};
 use crate::literal::number64;
 
 /// Name of the subcommand.
@@ -68,6 +68,9 @@ impl Args for FuzzArgs {
 pub(crate) struct FuzzProgramArgs {
     #[command(flatten)]
     pub(crate) program: ProgramArgs,
+    /// What runs the program: the interpreter, which shows the ways through it
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) engine: EngineChoice,
     /// Make reading stack bytes that were never written a trap
     #[arg(long)]
     pub(crate) strict: bool,

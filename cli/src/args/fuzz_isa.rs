@@ -51,7 +51,7 @@ pub(crate) struct FuzzIsaArgs {
     #[arg(long, value_name = "N", default_value = "4", requires = "against")]
     pub(crate) bodies: usize,
     /// An engine here; may be repeated [default: all that work]
-    #[arg(long = "engine", value_name = "ENGINE", value_parser = ENGINES)]
+    #[arg(long = "engine", value_name = "ENGINE", value_parser = [ENGINES.as_slice(), &["auto"]].concat())]
     pub(crate) engines: Vec<String>,
     /// Do not ask the reference model
     #[arg(long)]

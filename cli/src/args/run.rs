@@ -45,9 +45,9 @@ pub(crate) struct RunArgs {
     /// Tell Linux's perf the names of compiled programs
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["strict", "trace"])]
     pub(crate) perf: Option<PerfChoice>,
-    /// The folder of the jitdump file
-    #[arg(long, value_name = "DIR", default_value = ".", requires = "perf")]
-    pub(crate) perf_dir: PathBuf,
+    /// The folder of the jitdump file [default: .]
+    #[arg(long, value_name = "DIR", requires = "perf")]
+    pub(crate) perf_dir: Option<PathBuf>,
     /// Run this often, on the same maps
     #[arg(long, value_name = "N", default_value = "1", value_parser = number64)]
     pub(crate) repeat: u64,

@@ -17,7 +17,7 @@ use softbpf::program::ProgramInfo;
 use softbpf_conformance::engine_named;
 use softbpf_conformance::fuzz::guided::Data;
 
-use crate::args::{BenchArgs, ContextArgs, InputArgs};
+use crate::args::{BenchArgs, ContextArgs, EngineChoice, InputArgs};
 use crate::error::CliError;
 use crate::input;
 use crate::output::{Output, Status};
@@ -91,7 +91,7 @@ pub(crate) fn command(args: &BenchArgs, output: &mut Output) -> Result<Status, C
     let inputs: Vec<(String, Data)> = inputs.collect::<Result<_, CliError>>()?;
     let make = |engine: Box<dyn Engine>| machine(&input, &args.setup, engine, false);
     let bar = progress::bar(Some((args.seconds * 1e3) as u64), "measuring {wide_bar} {percent}% {eta}");
-    let report = measure(&program, &inputs, &make, args.seconds, baseline.as_ref(), &bar);
+    let report = measure(&program, &inputs, &make, args, baseline.as_ref(), &bar);
     bar.finish_and_clear();
     let report = match report {
         Ok(report) => report,
@@ -153,7 +153,7 @@ fn measure(
     program: &ProgramInfo,
     inputs: &[(String, Data)],
     make: &measure::MakeMachine<'_>,
-    seconds: f64,
+    args: &BenchArgs,
     baseline: Option<&Saved>,
     bar: &ProgressBar,
 ) -> Result<Report, Stopped> {
@@ -161,13 +161,19 @@ fn measure(
     let id = vm.find_program(&program.name)?;
     // What cannot be loaded is refused by the first run.
     let loaded = vm.program(id).cloned();
-    let mut compiles = Compiles::new(vm, &program.name)?;
-    let no_jit = match (&compiles, softbpf_jit::engine()) {
-        (Some(_), _) => None,
-        (None, Ok(_)) => Some("the JIT makes no code of this program".to_owned()),
-        (None, Err(error)) => Some(error.to_string()),
+    let (mut compiles, no_jit) = match args.engine {
+        Some(EngineChoice::Interpreter) => (None, Some("not asked for".to_owned())),
+        Some(EngineChoice::Jit) => (Some(Compiles::new(vm, &program.name)?), None),
+        Some(EngineChoice::Auto) | None => match Compiles::new(vm, &program.name) {
+            Ok(compiles) => (Some(compiles), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
     };
-    let engines: &[&str] = if compiles.is_some() { &["interpreter", "jit"] } else { &["interpreter"] };
+    let engines: &[&str] = match (args.engine, &compiles) {
+        (None, Some(_)) => &["interpreter", "jit"],
+        (_, Some(_)) => &["jit"],
+        (_, None) => &["interpreter"],
+    };
     let mut runs = Vec::new();
     for (name, context) in inputs {
         for &engine in engines {
@@ -176,14 +182,22 @@ fn measure(
             runs.push((
                 name,
                 engine.0,
-                Runs { machine: make, engine: engine.1, program, context, r0: 0, instructions: 0.0 },
+                Runs {
+                    machine: make,
+                    engine: engine.1,
+                    jit: engine.0 == "jit",
+                    program,
+                    context,
+                    r0: 0,
+                    instructions: 0.0,
+                },
             ));
         }
     }
     let mut contestants: Vec<&mut dyn Contestant> =
         runs.iter_mut().map(|(_, _, runs)| runs as &mut dyn Contestant).collect();
     contestants.extend(compiles.as_mut().map(|compiles| compiles as &mut dyn Contestant));
-    let budget = Duration::from_secs_f64(seconds);
+    let budget = Duration::from_secs_f64(args.seconds);
     let mut samples = interleaved(&mut contestants, budget, |passed| bar.set_position(passed.as_millis() as u64))?;
     let compile = compiles.map(|compiles| {
         let ns = samples.pop().unwrap_or_default();

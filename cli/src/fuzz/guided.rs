@@ -21,7 +21,7 @@ use softbpf_conformance::fuzz::guided::{
 use super::saved::Saved;
 use super::test::{Subject, rust_test};
 use super::{files, render};
-use crate::args::{FuzzProgramArgs, SetupArgs, WorldArgs, jobs};
+use crate::args::{EngineChoice, FuzzProgramArgs, SetupArgs, WorldArgs, jobs};
 use crate::error::CliError;
 use crate::input::{self, Input};
 use crate::output::{Output, Status};
@@ -54,6 +54,9 @@ struct Fuzzed<'a> {
 }
 
 pub(crate) fn command(args: &FuzzProgramArgs, output: &mut Output) -> Result<Status, CliError> {
+    if args.engine == EngineChoice::Jit {
+        return Err(CliError::FuzzOnJit);
+    }
     let fuzzed = Fuzzed::new(args)?;
     let options = fuzzed.options()?;
     let campaign = Campaign::new(fuzzed.target.clone(), options)?;

@@ -57,6 +57,9 @@ pub(crate) fn command(args: &RunArgs, output: &mut Output) -> Result<Status, Cli
     };
     let strict = args.strict || saved.as_ref().is_some_and(|saved| saved.strict);
     let mut vm = machine_with(&input, &args.setup, saved.as_ref(), engine(args)?, strict)?;
+    if args.engine == EngineChoice::Jit || args.perf.is_some() {
+        require_room(&mut vm)?;
+    }
     let report = run(&mut vm, &input, program, &context, args, output)?;
     if args.json {
         json::run(&report, &mut output.out)?;
@@ -123,6 +126,11 @@ fn machine_with(
     Ok(vm)
 }
 
+/// Refuses a machine that the JIT leaves to the interpreter because it is small.
+pub(crate) fn require_room(vm: &mut Machine) -> Result<(), CliError> {
+    if vm.memory.view().is_full_size() { Ok(()) } else { Err(CliError::SmallMemory) }
+}
+
 /// The helpers that return constants, by number.
 pub(crate) fn mocks(args: &SetupArgs) -> Result<Vec<(i32, u64)>, CliError> {
     let number = |helper: &str| match crate::literal::number(helper).map(i32::try_from) {
@@ -140,10 +148,14 @@ pub(crate) fn mock(mocks: impl IntoIterator<Item = (i32, u64)>, vm: &mut Machine
 /// The engine that is wanted. What perf is to be told of is machine code: there, `auto` stands for the JIT.
 fn engine(args: &RunArgs) -> Result<Box<dyn Engine>, CliError> {
     let interpreter = || -> Box<dyn Engine> { Box::new(Interpreter::new()) };
-    let perf = args.perf.map(|perf| match perf {
-        PerfChoice::Map => Perf::Map,
-        PerfChoice::Jitdump => Perf::JitDump { directory: args.perf_dir.clone() },
-    });
+    let perf = match args.perf {
+        None => None,
+        Some(PerfChoice::Map) if args.perf_dir.is_some() => return Err(CliError::FolderOfMap),
+        Some(PerfChoice::Map) => Some(Perf::Map),
+        Some(PerfChoice::Jitdump) => {
+            Some(Perf::JitDump { directory: args.perf_dir.clone().unwrap_or_else(|| ".".into()) })
+        }
+    };
     match (args.engine, perf) {
         (EngineChoice::Interpreter, None) => Ok(interpreter()),
         (EngineChoice::Interpreter, Some(_)) => Err(CliError::PerfOfInterpreter),

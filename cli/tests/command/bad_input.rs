@@ -1,8 +1,11 @@
 //! Command lines and files that are refused, each with a message and status 2.
 
+use std::process::Command;
+
 use expect_test::{Expect, expect};
 
-use crate::{check, check_file, fixtures, scratch, softbpf};
+use crate::jited::there_is_a_jit;
+use crate::{check, check_file, fixtures, scratch, softbpf, transcript};
 
 /// `softbpf run OBJECT PROGRAM ...`
 fn check_kprobe(args: &[&str], expected: Expect) {
@@ -468,6 +471,14 @@ fn worlds() {
     "#]],
     );
     check_kprobe(
+        &["--perf", "map", "--perf-dir", "there"],
+        expect![[r#"
+        --- standard error
+        error: --perf-dir: perf looks for the map in /tmp and nowhere else; the folder is that of --perf jitdump
+        --- status 2
+    "#]],
+    );
+    check_kprobe(
         &["--repeat", "0"],
         expect![[r#"
         --- standard error
@@ -528,4 +539,36 @@ fn usage() {
         --- status 2
     "#]],
     );
+}
+
+/// Where the host grants less address space than guest memory has, nobody is told that the JIT has run.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_host_with_little_memory() {
+    if !there_is_a_jit() {
+        return;
+    }
+    let limited = |args: &str| {
+        let mut shell = Command::new("sh");
+        let command = format!("ulimit -v 1500000 && exec {} {args}", env!("CARGO_BIN_EXE_softbpf"));
+        transcript(&shell.arg("-c").arg(command).current_dir(fixtures()).output().expect("sh starts"))
+    };
+    let refused = "this host grants a program less than the 4 GiB of addresses that the JIT needs";
+    let run = "xdp_count.bpf.o --packet 00 --json";
+    for args in [
+        "run xdp_count.bpf.o --packet 00 --engine jit",
+        "run xdp_count.bpf.o --packet 00 --perf map",
+        "bench xdp_count.bpf.o --packet 00 --engine jit",
+        "conform --match tail_call --engine jit",
+        "fuzz isa --engine jit --programs 1",
+    ] {
+        let answer = limited(args);
+        assert!(answer.contains(refused) && answer.ends_with("--- status 2\n"), "{args}: {answer}");
+    }
+    for engine in ["auto", "interpreter"] {
+        let answer = limited(&format!("run {run} --engine {engine}"));
+        assert!(answer.contains("\"engine\": \"interpreter\""), "{engine}: {answer}");
+    }
+    let rows = limited("bench xdp_count.bpf.o --packet 00 --seconds 0");
+    assert!(rows.contains(refused) && !rows.contains(" jit "), "{rows}");
 }

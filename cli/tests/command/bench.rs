@@ -41,6 +41,20 @@ pub(super) fn keys(value: &Value) -> String {
 }
 
 #[test]
+fn one_engine_can_be_asked_for() {
+    if !there_is_a_jit() {
+        return;
+    }
+    for (engine, ran) in [("interpreter", "interpreter"), ("jit", "jit"), ("auto", "jit")] {
+        let report =
+            json(&["bench", "xdp_count.bpf.o", "--packet", SYN, "--seconds", "0", "--engine", engine, "--json"]);
+        let runs = report["runs"].as_array().expect("an array");
+        assert_eq!(runs.iter().map(|run| &run["engine"]).collect::<Vec<_>>(), [ran], "{engine}");
+        assert_eq!(report["compile"].is_null(), engine == "interpreter", "{engine}");
+    }
+}
+
+#[test]
 fn each_input_has_a_row_for_each_engine() {
     check_masked(
         &["bench", "xdp_count.bpf.o", "--packet", SYN, "--packet", "0011", "--ctx", "ifindex=7", "--seconds", "0"],

@@ -286,6 +286,14 @@ fn lines_that_nothing_came_to_are_listed() {
 fn what_cannot_be_fuzzed_is_refused() {
     let refused = |args: &[&str], expected| check(&[&["fuzz", "xdp_parse_bug.bpf.o"], args].concat(), expected);
     refused(
+        &["--engine", "jit"],
+        expect![[r#"
+        --- standard error
+        error: --engine jit: fuzz follows the ways through a program, which only the interpreter shows; softbpf run --input FILE --engine jit runs its findings on the JIT
+        --- status 2
+    "#]],
+    );
+    refused(
         &[],
         expect![[r#"
         --- standard error

@@ -149,7 +149,7 @@ fn what_cannot_be_fuzzed() {
         expect![[r#"
             --- standard error
             error: invalid value 'warp' for '--engine <ENGINE>'
-              [possible values: interpreter, jit, jit-unproved, jit-baseline]
+              [possible values: interpreter, jit, jit-unproved, jit-baseline, auto]
 
             For more information, try '--help'.
             --- status 2
