@@ -3,12 +3,15 @@
 //! Bytes are hexadecimal digits without spaces, numbers are numbers; what does not exist is null.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use serde_json::{Value as Json, json};
 use softbpf::Object;
+use softbpf::helpers::helper_name;
 use softbpf::map_spec::MapSpec;
 use softbpf::outcome::Trap;
 use softbpf::program::{Program, ProgramInfo};
+use softbpf_jit::inspect::Assumptions;
 
 use crate::args::DisasmArgs;
 use crate::disasm::{MapNames, text};
@@ -227,6 +230,20 @@ pub(crate) fn disasm(
     write(&programs.iter().map(program).collect(), out)
 }
 
+fn assumptions(assumptions: &Assumptions) -> Json {
+    let ranges =
+        |ranges: &[Range<u32>]| ranges.iter().map(|range| json!([range.start, range.end - 1])).collect::<Vec<_>>();
+    let packet_pointers = assumptions.packet_pointers.map(|(start, end)| json!([start, end]));
+    json!({
+        "context_readable": ranges(&assumptions.context_readable),
+        "context_writable": ranges(&assumptions.context_writable),
+        "packet_pointers": packet_pointers,
+        "packet_readable": assumptions.packet_readable,
+        "packet_writable": assumptions.packet_writable,
+        "not_mocked": assumptions.not_mocked.iter().map(|&helper| helper_name(helper)).collect::<Vec<_>>(),
+    })
+}
+
 pub(crate) fn jited(programs: &[Jited], out: &mut dyn Write) -> io::Result<()> {
     let code = |lines: &[X86]| {
         let line = |line: &X86| json!({ "offset": line.offset, "label": line.label, "bytes": hex(&line.bytes), "text": line.text });
@@ -241,6 +258,7 @@ pub(crate) fn jited(programs: &[Jited], out: &mut dyn Write) -> io::Result<()> {
                     "object": access.object,
                     "first": offsets.map(|offsets| *offsets.start()),
                     "last": offsets.map(|offsets| *offsets.end()),
+                    "why": access.why,
                 })
             });
             let line = insn
@@ -261,6 +279,7 @@ pub(crate) fn jited(programs: &[Jited], out: &mut dyn Write) -> io::Result<()> {
             "program": program.name,
             "section": program.section,
             "code_bytes": totals.bytes,
+            "assumptions": assumptions(&program.assumptions),
             "accesses": { "proved": totals.proved, "object": totals.object, "window": totals.window },
             "instructions": insns.collect::<Vec<_>>(),
             "behind": code(&program.behind),

@@ -17,6 +17,25 @@ pub struct Compilation {
     pub insns: Vec<CompiledInsn>,
     /// Routines that search hash maps.
     pub searches: Vec<CompiledSearch>,
+    /// What the proofs rely on.
+    pub assumptions: Assumptions,
+}
+
+/// What must be so in a run for the code to be used; other runs take code in which nothing is proved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assumptions {
+    /// Offsets of the context's bytes that can be read; `r1` points to the context.
+    pub context_readable: Vec<Range<u32>>,
+    /// Those that can be written.
+    pub context_writable: Vec<Range<u32>>,
+    /// Offsets of the context's fields that hold the packet's start and its end, and cannot be written.
+    pub packet_pointers: Option<(u32, u32)>,
+    /// All of the packet can be read.
+    pub packet_readable: bool,
+    /// All of the packet can be written.
+    pub packet_writable: bool,
+    /// Numbers of helpers that are not mocked.
+    pub not_mocked: Vec<i32>,
 }
 
 /// A routine that lookups in a hash map call.
@@ -68,6 +87,8 @@ pub enum Note {
         first: i64,
         /// Largest offset.
         last: i64,
+        /// Bytes that a test in front of it has shown the packet to have, where that is the object.
+        tested: Option<u32>,
     },
 }
 

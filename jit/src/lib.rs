@@ -1,6 +1,20 @@
 //! The x86-64 backend of softbpf: programs as machine code, with the outcome of the interpreter to the bit.
 //!
-//! [`engine`] makes an engine where there is a backend, and says why not elsewhere.
+//! [`engine`] makes an engine where there is a backend, and says why not elsewhere. A machine that has it runs programs as
+//! machine code, and is used like any other:
+//!
+//! ```
+//! use softbpf::interp::Interpreter;
+//! use softbpf::object::MAIN;
+//! use softbpf::program_type::ProgramType;
+//! use softbpf::{Config, Machine, Object};
+//!
+//! let object = Object::assemble("r0 = 6\n r0 *= 7\n exit", ProgramType::Unspec, Vec::new())?;
+//! let engine = softbpf_jit::engine().unwrap_or_else(|_| Box::new(Interpreter::new()));
+//! let mut vm = Machine::with_config(&object, Config { engine, ..Config::default() })?;
+//! assert_eq!(vm.run(MAIN, ())?.ret, Ok(42));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(all(target_arch = "x86_64", unix))]
 mod blocks;

@@ -12,7 +12,7 @@ use softbpf::Machine as Vm;
 use softbpf::map_spec::MapSpec;
 use softbpf::program::{LineInfo, Program};
 use softbpf_jit::Config;
-use softbpf_jit::inspect::{self, Compilation, Note, Region};
+use softbpf_jit::inspect::{self, Assumptions, Compilation, Note, Region};
 
 use crate::args::DisasmArgs;
 use crate::disasm::{self, MapNames};
@@ -20,7 +20,7 @@ use crate::error::CliError;
 use crate::input::{self, Input};
 use crate::json;
 use crate::output::Output;
-use crate::render::clean;
+use crate::render::{bytes, clean};
 
 /// A program with its machine code.
 pub(crate) struct Jited {
@@ -30,6 +30,8 @@ pub(crate) struct Jited {
     /// Entries of functions, and stubs.
     pub(crate) behind: Vec<Machine>,
     pub(crate) totals: Totals,
+    /// What the proofs rely on.
+    pub(crate) assumptions: Assumptions,
 }
 
 /// An instruction.
@@ -59,6 +61,8 @@ pub(crate) struct Access {
     pub(crate) object: Option<String>,
     /// Where in it, if that is proved.
     pub(crate) offsets: Option<RangeInclusive<i64>>,
+    /// Why that is proved.
+    pub(crate) why: Option<String>,
 }
 
 /// What stands in front of an access.
@@ -161,7 +165,8 @@ fn jited(
         object: count(Check::Object),
         window: count(Check::Window),
     };
-    Jited { name: clean(program.name()), section: clean(program.section()), insns, behind, totals }
+    let assumptions = compilation.assumptions.clone();
+    Jited { name: clean(program.name()), section: clean(program.section()), insns, behind, totals, assumptions }
 }
 
 fn line(line: LineInfo<'_>) -> Line {
@@ -170,11 +175,30 @@ fn line(line: LineInfo<'_>) -> Line {
 
 fn access(note: Note, maps: &[MapSpec]) -> Access {
     match note {
-        Note::Window => Access { check: Check::Window, object: None, offsets: None },
-        Note::Likely(region) => Access { check: Check::Object, object: Some(object(region, maps)), offsets: None },
-        Note::Proved { region, first, last } => {
-            Access { check: Check::Proved, object: Some(object(region, maps)), offsets: Some(first..=last) }
+        Note::Window => Access { check: Check::Window, object: None, offsets: None, why: None },
+        Note::Likely(region) => {
+            Access { check: Check::Object, object: Some(object(region, maps)), offsets: None, why: None }
         }
+        Note::Proved { region, first, last, tested } => Access {
+            check: Check::Proved,
+            object: Some(object(region, maps)),
+            offsets: Some(first..=last),
+            why: Some(why(region, tested, maps)),
+        },
+    }
+}
+
+/// Why an access is in this object for sure.
+fn why(region: Region, tested: Option<u32>, maps: &[MapSpec]) -> String {
+    let value = |map: u32| {
+        maps.get(map as usize).map_or_else(String::new, |map| format!("of {}", bytes(map.value_size.into())))
+    };
+    match region {
+        Region::Stack => "in the frame".to_owned(),
+        Region::Context => "as assumed".to_owned(),
+        Region::Packet => format!("behind a test for {}", bytes(tested.unwrap_or(0).into())),
+        Region::Data(map) => value(map),
+        Region::Element(map) => format!("{}, behind a test for null", value(map)),
     }
 }
 

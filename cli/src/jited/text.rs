@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::Range;
 
-use super::{Access, Check, Insn, Jited, Machine, Totals};
+use super::{Access, Assumptions, Check, Insn, Jited, Machine, Totals};
+use softbpf::helpers::helper_name;
+
 use crate::render::{bytes, hex, plural, style};
 
 /// Columns of the left side, where there are two.
@@ -67,7 +70,46 @@ fn summary(program: &Jited, out: &mut dyn Write) -> io::Result<()> {
     let name = style::title(&program.name);
     let count = plural(count as u64, "instruction");
     writeln!(out, "{name}: {count}, {} of machine code, {each:.1} an instruction", bytes(size as u64))?;
-    writeln!(out, "accesses: {proved} proved, {object} compared with an object, {window} with a window")
+    writeln!(out, "accesses: {proved} proved, {object} compared with an object, {window} with a window")?;
+    let assumed = assumed(&program.assumptions);
+    if assumed.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "assumed of a run, which else takes code without proofs:")?;
+    assumed.iter().try_for_each(|line| writeln!(out, "    {line}"))
+}
+
+/// What must be so in a run, a line each.
+fn assumed(assumptions: &Assumptions) -> Vec<String> {
+    let Assumptions {
+        context_readable,
+        context_writable,
+        packet_pointers,
+        packet_readable,
+        packet_writable,
+        not_mocked,
+    } = assumptions;
+    let mut lines = Vec::new();
+    for (ranges, how) in [(context_readable, "read"), (context_writable, "written")] {
+        let offsets: Vec<String> = ranges.iter().map(offsets).collect();
+        if !offsets.is_empty() {
+            lines.push(format!("context {} can be {how}", offsets.join(", ")));
+        }
+    }
+    if let Some((start, end)) = packet_pointers {
+        lines.push(format!("context +{start} and +{end} hold the packet's start and end"));
+    }
+    for (assumed, how) in [(packet_readable, "read"), (packet_writable, "written")] {
+        if *assumed {
+            lines.push(format!("the packet can be {how}"));
+        }
+    }
+    lines.extend(not_mocked.iter().map(|&helper| format!("{} is not mocked", helper_name(helper))));
+    lines
+}
+
+fn offsets(range: &Range<u32>) -> String {
+    format!("+{} to +{}", range.start, range.end - 1)
 }
 
 /// `; proved: stack -8`, `; checked: window`.
@@ -82,6 +124,9 @@ fn note(access: &Access) -> String {
         if offsets.start() != offsets.end() {
             let _ = write!(text, " to {:+}", offsets.end());
         }
+    }
+    if let Some(why) = &access.why {
+        let _ = write!(text, ", {why}");
     }
     text
 }
@@ -145,14 +190,25 @@ mod tests {
             function: Some("main".into()),
             line: Some(Line { file: "a.c".into(), line: 1, column: 1, text: "return 0;".into() }),
             text: "r0 = *(u8 *)(r1 + 0x4)".into(),
-            access: Some(Access { check: Check::Proved, object: Some("context".into()), offsets: Some(4..=4) }),
+            access: Some(Access {
+                check: Check::Proved,
+                object: Some("context".into()),
+                offsets: Some(4..=4),
+                why: None,
+            }),
             code: vec![machine(0, 0x90, "nop")],
         };
         let code = vec![machine(1, 0xf8, "clc"), machine(2, 0xc3, "ret")];
         let last = Insn { slot: 1, function: None, line: None, text: "exit".into(), access: None, code };
         let totals = Totals { bytes: 3, proved: 1, object: 0, window: 0 };
-        let program =
-            Jited { name: "main".into(), section: String::new(), insns: vec![first, last], behind: Vec::new(), totals };
+        let program = Jited {
+            name: "main".into(),
+            section: String::new(),
+            insns: vec![first, last],
+            behind: Vec::new(),
+            totals,
+            assumptions: Assumptions::default(),
+        };
         let mut out = Vec::new();
         write(&[program], false, Layout::Beside, &mut out).unwrap();
         expect![[r#"

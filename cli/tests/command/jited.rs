@@ -32,6 +32,8 @@ fn code_stands_under_instructions() {
         expect![[r#"
             past_map_value: 11 instructions, 212 bytes of machine code, 19.3 an instruction
             accesses: 1 proved, 0 compared with an object, 1 with a window
+            assumed of a run, which else takes code without proofs:
+                map_lookup_elem is not mocked
 
             past_map_value:
             ; int past_map_value(struct pt_regs *ctx)
@@ -40,7 +42,7 @@ fn code_stands_under_instructions() {
                          4: jl     stub_0
                          a: xor    edi, edi
             ; u32 key = 0;
-               1: *(u32 *)(r10 - 0x4) = r1                     ; proved: stack -4
+               1: *(u32 *)(r10 - 0x4) = r1                     ; proved: stack -4, in the frame
                          c: mov    [r10+rbp-4], edi
                2: r2 = r10
                         11: lea    rsi, [rbp-4]
@@ -148,7 +150,7 @@ fn without_proofs_everything_is_checked() {
             accesses: 1 proved, 1 compared with an object, 0 with a window
 
             main:
-               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
+               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8, in the frame
                          0: sub    r9, 4
                          4: jl     stub_0
                          a: mov    [r10+rbp-8], rdi
@@ -178,13 +180,15 @@ fn without_proofs_everything_is_checked() {
         expect![[r#"
             main: 4 instructions, 31 bytes of machine code, 7.8 an instruction
             accesses: 2 proved, 0 compared with an object, 0 with a window
+            assumed of a run, which else takes code without proofs:
+                context +4 to +7 can be read
 
             main:
-               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8
+               0: *(u64 *)(r10 - 0x8) = r1                     ; proved: stack -8, in the frame
                          0: sub    r9, 4
                          4: jl     stub_0
                          a: mov    [r10+rbp-8], rdi
-               1: r2 = *(u32 *)(r1 + 0x4)                      ; proved: context +4
+               1: r2 = *(u32 *)(r1 + 0x4)                      ; proved: context +4, as assumed
                          f: lea    r11d, [rdi+4]
                         13: mov    esi, [r10+r11]
                2: r0 = 0x0
@@ -211,6 +215,19 @@ fn json() {
                 "program": "main",
                 "section": "",
                 "code_bytes": 26,
+                "assumptions": {
+                  "context_readable": [
+                    [
+                      4,
+                      7
+                    ]
+                  ],
+                  "context_writable": [],
+                  "packet_pointers": null,
+                  "packet_readable": false,
+                  "packet_writable": false,
+                  "not_mocked": []
+                },
                 "accesses": {
                   "proved": 1,
                   "object": 0,
@@ -226,7 +243,8 @@ fn json() {
                       "check": "proved",
                       "object": "context",
                       "first": 4,
-                      "last": 4
+                      "last": 4,
+                      "why": "as assumed"
                     },
                     "code": [
                       {

@@ -16,6 +16,8 @@ mod state;
 mod transfer;
 mod value;
 
+use std::collections::BTreeMap;
+
 use softbpf::codec::Code;
 use softbpf::context::ContextKind;
 use softbpf::engine::ProgramId;
@@ -91,6 +93,18 @@ impl PacketFields {
 pub(crate) struct Proofs {
     pub(crate) plans: Plans,
     pub(crate) assumptions: Assumptions,
+    pub(crate) tested: Tested,
+}
+
+/// By index of an access that is proved to be in the packet: the bytes that a test has shown that to have. Kept for who wants to
+/// see it; most do not.
+#[derive(Debug, Default)]
+pub(crate) struct Tested(Option<BTreeMap<usize, u32>>);
+
+impl Tested {
+    pub(crate) fn get(&self, index: usize) -> Option<u32> {
+        self.0.as_ref()?.get(&index).copied()
+    }
 }
 
 impl Proofs {
@@ -108,6 +122,7 @@ pub(crate) fn prove(
     program_type: ProgramType,
     code: &Code,
     blocks: &[Block],
+    explain: bool,
     planted: Planted,
 ) -> Proofs {
     let order = Order::of(code, blocks);
@@ -129,7 +144,11 @@ pub(crate) fn prove(
             brought: 0,
             turn: 0,
             sound: true,
-            proofs: Proofs { plans: Plans::unknown(code.insns().len()), assumptions: Assumptions::default() },
+            proofs: Proofs {
+                plans: Plans::unknown(code.insns().len()),
+                assumptions: Assumptions::default(),
+                tested: Tested(explain.then(BTreeMap::new)),
+            },
         };
         pass.run();
         (pass.sound, pass.proofs)
@@ -342,7 +361,15 @@ impl Pass<'_> {
 
     /// How an access can be made, and what that relies on.
     #[inline(always)]
-    fn plan(&mut self, state: &State, base: Reg, off: i16, size: Size, read: bool, write: bool) -> Plan {
+    fn plan(
+        &mut self,
+        index: usize,
+        state: &State,
+        (base, off): (Reg, i16),
+        size: Size,
+        read: bool,
+        write: bool,
+    ) -> Plan {
         let Some(place) = state.packed(base).place() else { return maybe(state.get(base)) };
         if place.is_anywhere() {
             return Plan::Likely(place);
@@ -350,6 +377,11 @@ impl Pass<'_> {
         let offsets = place.offsets_behind(off);
         if !self.inside(state, place.region(), offsets, size, read, write) {
             return Plan::Likely(place);
+        }
+        if let Some(tested) = &mut self.proofs.tested.0
+            && place.region() == Region::Packet
+        {
+            tested.insert(index, state.packet.unsigned_abs());
         }
         Plan::Proved(place.with(offsets))
     }

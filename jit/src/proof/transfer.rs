@@ -86,7 +86,7 @@ impl Pass<'_> {
 
     #[inline(always)]
     fn load(&mut self, index: usize, state: &mut State, size: Size, signed: bool, dst: Reg, (base, off): (Reg, i16)) {
-        let plan = self.plan(state, base, off, size, true, false);
+        let plan = self.plan(index, state, (base, off), size, true, false);
         self.proofs.plans.set(index, plan);
         let value = match size {
             Size::B | Size::H | Size::W if signed => Packed::UNKNOWN,
@@ -117,7 +117,7 @@ impl Pass<'_> {
 
     #[inline(always)]
     fn store(&mut self, index: usize, state: &mut State, size: Size, (base, off): (Reg, i16), value: Packed) {
-        let plan = self.plan(state, base, off, size, false, true);
+        let plan = self.plan(index, state, (base, off), size, false, true);
         self.proofs.plans.set(index, plan);
         match spilled_at(plan) {
             Some(at) if size == Size::DW => state.spill(at, value),
@@ -136,7 +136,7 @@ impl Pass<'_> {
         src: Reg,
     ) {
         let size = width.size();
-        let plan = self.plan(state, base, off, size, true, true);
+        let plan = self.plan(index, state, (base, off), size, true, true);
         self.proofs.plans.set(index, plan);
         self.written(state, plan, size);
         match op {

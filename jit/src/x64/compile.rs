@@ -19,7 +19,7 @@ use super::asm::{Assembler, Cc, Forward, x64};
 use crate::blocks::{self, Block};
 use crate::effects::{self, Effects};
 use crate::fault::Fault;
-use crate::proof::{self, Plan, Plans};
+use crate::proof::{self, Plan, Plans, Tested};
 
 use super::cells::{self, CellMemory, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
@@ -108,21 +108,29 @@ pub(super) struct Compiler<'c> {
     pub(super) writes_stack: bool,
 }
 
-/// Compiles a program of a machine; how accesses are made is of use to who describes the code.
+/// Why code is as it is: of use to who describes it.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    /// How accesses are made.
+    pub(super) plans: Plans,
+    pub(super) tested: Tested,
+}
+
+/// Compiles a program of a machine.
 pub(super) fn compile(
     machine: &Machine,
     id: ProgramId,
     program: &Arc<Program>,
     options: Options,
     tables: Tables<'_>,
-) -> Result<(Compiled, Plans), CodeError> {
+) -> Result<(Compiled, Reasons), CodeError> {
     let code = program.code();
     let blocks = blocks::blocks(code);
-    let mut proofs = proof::prove(machine, id, program.program_type(), code, &blocks, options.planted);
+    let mut proofs = proof::prove(machine, id, program.program_type(), code, &blocks, options.explain, options.planted);
     if !options.proofs {
         proofs.doubt();
     }
-    let proof::Proofs { plans, assumptions } = proofs;
+    let proof::Proofs { plans, assumptions, tested } = proofs;
     let insns = options.planted.taken_for(code.insns());
     let effects = effects::effects(code, &insns, &plans, &blocks, options.planted);
     let len = insns.len();
@@ -178,7 +186,7 @@ pub(super) fn compile(
         likely_objects,
         answers,
     };
-    Ok((compiled, plans))
+    Ok((compiled, Reasons { plans, tested }))
 }
 
 impl Compiler<'_> {

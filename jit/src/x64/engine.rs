@@ -14,14 +14,13 @@ use super::Options;
 use super::assume;
 use super::cells::{CONTEXT, CellMemory, NO_FRAME, PACKET, Window, WindowNumber};
 use super::code::{CodeError, Compiled, HelperSite, Site};
-use super::compile::{self, Tables};
+use super::compile::{self, Reasons, Tables};
 use super::glue::{Glue, Returned};
 use super::perf;
 use super::run::{Run, Special};
 use crate::blocks::SLACK;
 use crate::fault::Fault;
 use crate::inspect::Compilation;
-use crate::proof::Plans;
 use crate::{Perf, Unavailable};
 
 /// Numbers of windows that are kept at least before those that are there twice are sorted out.
@@ -131,7 +130,7 @@ impl Jit {
         self.programs[id.index()].plain.as_deref()
     }
 
-    fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<(Box<Compiled>, Plans)> {
+    fn compile(&mut self, machine: &mut Machine, id: ProgramId, options: Options) -> Option<(Box<Compiled>, Reasons)> {
         let program = Arc::clone(machine.program(id)?);
         let placed = *machine.placed();
         self.objects[CONTEXT].get_or_insert(placed.context.0);
@@ -139,7 +138,7 @@ impl Jit {
             self.objects[PACKET].get_or_insert(packet);
         }
         let tables = Tables { cells: &mut self.cells, helpers: &mut self.helpers, objects: self.objects };
-        let (compiled, plans) = compile::compile(machine, id, &program, options, tables).ok()?;
+        let (compiled, reasons) = compile::compile(machine, id, &program, options, tables).ok()?;
         self.perf.program(&compiled);
         if compiled.likely_objects && !self.likely_objects {
             self.likely_objects = true;
@@ -149,7 +148,7 @@ impl Jit {
             self.answers = true;
             self.note_answers(machine);
         }
-        Some((Box::new(compiled), plans))
+        Some((Box::new(compiled), reasons))
     }
 
     /// Compiles a program; the size of the code.
@@ -159,8 +158,8 @@ impl Jit {
 
     /// Compiles a program and describes the code.
     pub(super) fn inspect(&mut self, machine: &mut Machine, id: ProgramId) -> Option<Compilation> {
-        let (compiled, plans) = self.compile(machine, id, self.options)?;
-        Some(compiled.describe(&plans))
+        let (compiled, reasons) = self.compile(machine, id, Options { explain: true, ..self.options })?;
+        Some(compiled.describe(&reasons))
     }
 
     /// Tells code where the run's objects are.

@@ -41,6 +41,8 @@ use crate::{Config, Unavailable};
 struct Options {
     bmi2: bool,
     proofs: bool,
+    /// Keep why accesses are proved.
+    explain: bool,
     planted: Planted,
 }
 
@@ -49,7 +51,7 @@ pub(crate) use inspect::{code_size, inspect};
 
 fn jit(config: Config, planted: Planted) -> Result<Jit, Unavailable> {
     let bmi2 = config.extensions && std::arch::is_x86_feature_detected!("bmi2");
-    let options = Options { bmi2, proofs: config.proofs, planted };
+    let options = Options { bmi2, proofs: config.proofs, explain: false, planted };
     let mut jit = Jit::new(options).map_err(|error| Unavailable::NoMemory { reason: error.to_string() })?;
     jit.tell_perf(&config.perf)?;
     Ok(jit)

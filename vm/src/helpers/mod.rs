@@ -120,7 +120,7 @@ pub fn is_implemented(number: i32) -> bool {
 }
 
 /// Name without `bpf_`, or the number of a helper that the kernel does not know.
-pub(crate) fn helper_name(number: i32) -> String {
+pub fn helper_name(number: i32) -> String {
     table::by_number(number).map_or_else(|| format!("helper {number:#x}"), |row| row.name.to_owned())
 }
 
