@@ -3,8 +3,11 @@
 use std::error::Error;
 
 use softbpf::errno::Errno;
+use softbpf::map_spec::{MapSpec, MapType};
+use softbpf::object::MAIN;
+use softbpf::program_type::ProgramType;
 use softbpf::world::{Gid, Pid, Random, Task, Tgid, Uid};
-use softbpf::{Machine, Outcome};
+use softbpf::{Machine, Object, Outcome};
 use softbpf_conformance::{TestResult, fixture, try_on_every_engine};
 
 /// Where the name of the file is in user memory.
@@ -235,6 +238,35 @@ fn a_context_that_is_too_short_is_a_trap() -> TestResult {
         let outcome = vm.run("on_openat", &openat(NAME)[..24])?;
         let trap = outcome.trap().ok_or("no trap")?;
         assert_eq!(trap.nearest.as_ref().map(|nearest| nearest.distance), Some(8));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_may_submit_many_records_in_one_run() -> Result<(), Box<dyn Error>> {
+    let text = "
+        r6 = 100000
+        next:
+        r1 = ring ll
+        r2 = 4
+        r3 = 0
+        call ringbuf_reserve
+        if r0 == 0 goto out
+        *(u32 *)(r0 + 0) = r6
+        r1 = r0
+        r2 = 0
+        call ringbuf_submit
+        r6 += -1
+        if r6 != 0 goto next
+        out:
+        r0 = r6
+        exit";
+    let spec = MapSpec::new("ring", MapType::Ringbuf, 0, 0, 1 << 23);
+    let expected: Vec<_> = (1_u32..=100_000).rev().map(|number| number.to_le_bytes().to_vec()).collect();
+    try_on_every_engine(&Object::assemble(text, ProgramType::Tracepoint, vec![spec])?, |vm| {
+        let outcome = vm.run(MAIN, ())?;
+        assert_eq!((outcome.ret, outcome.events.len()), (Ok(0), 100_000));
+        assert!(vm.map("ring")?.drain_records()? == expected);
         Ok(())
     })
 }

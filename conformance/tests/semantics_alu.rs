@@ -2,7 +2,15 @@
 //!
 //! Memory: `semantics_memory.rs`. Calls, jumps, loops: `semantics_control.rs`.
 
-use softbpf_conformance::programs::{assert_returns, ret};
+use softbpf::Object;
+use softbpf::asm::{Insn, R0, R1};
+use softbpf::check::{OutOfRangeShifts, Rules, check};
+use softbpf::codec::Code;
+use softbpf::object::MAIN;
+use softbpf::program::{Program, ProgramInfo};
+use softbpf::program_type::ProgramType;
+use softbpf_conformance::TestResult;
+use softbpf_conformance::programs::{assert_returns, outcome, ret};
 
 const MIN64: u64 = 1 << 63;
 const MIN32: u64 = 1 << 31;
@@ -133,6 +141,40 @@ fn register_shifts_are_masked() {
         (1, "w<<=", 0x1_0000_0000, 1),
         (0xff00_0000_0000_0001, "w>>=", 0, 1),
     ]);
+}
+
+/// By the RFC; the kernel refuses them, and so does the check unless it is told to mask.
+#[test]
+fn immediate_shifts_out_of_range_are_masked_where_they_are_let_through() -> TestResult {
+    const VALUE: u64 = 0x89ab_cdef_7654_3210;
+    let rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
+    for amount in [32, 33, 34, 63, 64, 65, 66, 96, 97, 127, 1 << 20 | 3, -1, -32, i32::MIN, i32::MAX] {
+        let (by64, by32) = (amount as u32 % 64, amount as u32 % 32);
+        let low = VALUE as u32;
+        let cases = [
+            (Insn::lsh(R0, amount), VALUE << by64),
+            (Insn::rsh(R0, amount), VALUE >> by64),
+            (Insn::arsh(R0, amount), (VALUE as i64 >> by64) as u64),
+            (Insn::lsh32(R0, amount), (low << by32).into()),
+            (Insn::rsh32(R0, amount), (low >> by32).into()),
+            (Insn::arsh32(R0, amount), ((low as i32 >> by32) as u32).into()),
+        ];
+        for (shift, expected) in cases {
+            // Behind a copy, where the JIT looks for more to do at once.
+            let code = Code::from(vec![Insn::mov(R0, R1), shift, Insn::exit()]);
+            if check(&code).is_ok() {
+                continue;
+            }
+            let info = ProgramInfo::new(MAIN, ProgramType::Unspec);
+            let text = format!("r1 = {VALUE:#x} ll");
+            let mut insns = softbpf::text::parse::parse(&text)?.code.insns().to_vec();
+            insns.extend(code.insns());
+            let program = Program::with_rules(info, Code::from(insns), rules)?;
+            let outcome = outcome(&Object::from_programs(vec![program], Vec::new()), ());
+            assert_eq!(outcome.ret, Ok(expected), "{shift:?}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

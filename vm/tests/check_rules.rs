@@ -3,10 +3,6 @@
 use softbpf::asm::{Insn, R0};
 use softbpf::check::{CheckErrorKind, OutOfRangeShifts, Rules, check, check_with};
 use softbpf::codec::Code;
-use softbpf::context::Bytes;
-use softbpf::program::{Program, ProgramInfo};
-use softbpf::program_type::ProgramType;
-use softbpf::{Machine, Object};
 
 const MASK: Rules = Rules { out_of_range_shifts: OutOfRangeShifts::Mask };
 
@@ -23,14 +19,4 @@ fn the_kernel_refuses_immediate_shifts_that_the_rfc_masks() {
         assert_eq!((error.slot, error.kind), (1, CheckErrorKind::ShiftOutOfRange { bits, amount }));
         assert_eq!(check_with(&code, MASK), Ok(()));
     }
-}
-
-#[test]
-fn a_masked_shift_runs() {
-    let code = Code::from(vec![Insn::mov(R0, 1), Insn::lsh(R0, 65), Insn::exit()]);
-    let info = ProgramInfo::new("main", ProgramType::Unspec);
-    assert!(Program::new(info.clone(), code.clone()).is_err());
-    let program = Program::with_rules(info, code, MASK).unwrap();
-    let mut vm = Machine::load(&Object::from_programs(vec![program], Vec::new())).unwrap();
-    assert_eq!(vm.run("main", Bytes(&[])).unwrap().ret, Ok(2));
 }

@@ -1,7 +1,7 @@
 //! What programs of each type find behind `r1`: one row a program type.
 //!
 //! The columns are what the kernel allows (`*_is_valid_access` in `net/core/filter.c` and
-//! `kernel/trace/bpf_trace.c`, and `may_access_direct_pkt_data`); `tests/context/access.txt` records its answers.
+//! `kernel/trace/bpf_trace.c`, and `may_access_direct_pkt_data`); `conformance/tests/context/access.txt` records its answers.
 
 use super::sk_buff::Column;
 use super::{ContextError, ContextKind};

@@ -1,14 +1,10 @@
 //! Ring buffers and perf event arrays.
 
-use std::error::Error;
-
 use softbpf::errno::Errno;
 use softbpf::map_spec::MapSpec;
 use softbpf::map_spec::MapType::{PerfEventArray, Ringbuf};
 use softbpf::maps::{Map, PerfSample, RingBuf, RingBufQuery, output_flags};
 use softbpf::memory::{Memory, ObjectKind};
-use softbpf::program_type::ProgramType;
-use softbpf::{Machine, Object};
 
 use super::Fixture;
 
@@ -217,34 +213,6 @@ fn many_records_that_wait_cost_nothing() {
 }
 
 /// As [`many_records_that_wait_cost_nothing`], with helpers.
-#[test]
-fn a_program_may_submit_many_records_in_one_run() -> Result<(), Box<dyn Error>> {
-    let text = "
-        r6 = 100000
-        next:
-        r1 = ring ll
-        r2 = 4
-        r3 = 0
-        call ringbuf_reserve
-        if r0 == 0 goto out
-        *(u32 *)(r0 + 0) = r6
-        r1 = r0
-        r2 = 0
-        call ringbuf_submit
-        r6 += -1
-        if r6 != 0 goto next
-        out:
-        r0 = r6
-        exit";
-    let spec = MapSpec::new("ring", Ringbuf, 0, 0, 1 << 23);
-    let mut vm = Machine::load(&Object::assemble(text, ProgramType::Tracepoint, vec![spec])?)?;
-    let outcome = vm.run("main", ())?;
-    assert_eq!((outcome.ret, outcome.events.len()), (Ok(0), 100_000));
-    let expected: Vec<_> = (1_u32..=100_000).rev().map(|number| number.to_le_bytes().to_vec()).collect();
-    assert!(vm.map("ring")?.drain_records()? == expected);
-    Ok(())
-}
-
 #[test]
 fn reset_empties_the_ring_and_zeroes_it() {
     let mut fix = ring();

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use softbpf::context::{Bytes, Context, ContextError, ContextKind, Packet, Placed, PtRegs};
 use softbpf::memory::{FaultKind, Memory, Permission};
+use softbpf::object::MAIN;
 use softbpf::program_type::ProgramType;
-use softbpf::{Machine, Object, Outcome};
-
-type TestResult = Result<(), Box<dyn Error>>;
+use softbpf::{Object, Outcome};
+use softbpf_conformance::{TestResult, on_every_engine};
 
 /// See its first lines.
 const ACCESS: &str = include_str!("context/access.txt");
@@ -16,8 +16,13 @@ const ACCESS: &str = include_str!("context/access.txt");
 const UDP: [u8; 20] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45, 0, 0, 6, 7, 8];
 
 fn run(program_type: ProgramType, text: &str, context: impl Context) -> Result<Outcome, Box<dyn Error>> {
-    let object = Object::from_text(text, program_type)?;
-    Ok(Machine::load(&object)?.run("main", context)?)
+    let mut agreed = None;
+    on_every_engine(&Object::from_text(text, program_type)?, |mut vm| {
+        let outcome = vm.run(MAIN, &context);
+        let first = agreed.get_or_insert_with(|| outcome.clone());
+        assert_eq!(*first, outcome, "engines disagree");
+    });
+    Ok(agreed.ok_or("there are no engines")??)
 }
 
 fn field(outcome: &Outcome, offset: usize) -> u32 {
