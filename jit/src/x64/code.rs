@@ -23,12 +23,13 @@ pub(super) enum CodeError {
     Assemble(#[from] DynasmError),
 }
 
-/// Bytes of a mapping that is used again.
-const SPARE_BYTES: usize = 64 << 10;
+/// Bytes of mappings that are used again. There are small ones because the host takes time for every page whose permission it
+/// changes.
+const SPARE_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 /// Mappings of [`SPARE_BYTES`] that are kept when their code is gone: to make one anew takes longer than to compile a short
 /// program. They are writable, not executable, and hold nothing that was code.
-static SPARE: Spares = Spares::new();
+static SPARES: [Spares; 4] = [const { Spares::new() }; 4];
 
 /// Memory that code is written to: not executable.
 #[derive(Debug)]
@@ -42,10 +43,10 @@ pub(super) struct WritableMemory {
 impl WritableMemory {
     /// With room for so many bytes.
     pub(super) fn new(room: usize) -> Result<WritableMemory, CodeError> {
-        let spare = if room <= SPARE_BYTES { SPARE.take() } else { None };
-        Ok(WritableMemory::of(match spare {
+        let size = SPARE_BYTES.iter().position(|&size| room <= size);
+        Ok(WritableMemory::of(match size.and_then(|size| SPARES[size].take()) {
             Some(mapping) => mapping,
-            None => MmapMut::map_anon(room.max(SPARE_BYTES))?,
+            None => MmapMut::map_anon(size.map_or(room, |size| SPARE_BYTES[size]))?,
         }))
     }
 
@@ -78,10 +79,10 @@ impl WritableMemory {
 
     /// Twice as large, with the first bytes as they are.
     pub(super) fn grow(&mut self, keep: usize) -> Result<(), CodeError> {
-        let mut mapping = MmapMut::map_anon(self.len.saturating_mul(2))?;
+        let mut larger = WritableMemory::new(self.len.saturating_mul(2))?;
         let kept = self.bytes_mut(keep);
-        mapping[..kept.len()].copy_from_slice(kept);
-        *self = WritableMemory::of(mapping);
+        larger.bytes_mut(kept.len()).copy_from_slice(kept);
+        *self = larger;
         Ok(())
     }
 
@@ -132,11 +133,11 @@ impl Drop for CodeMemory {
         /// What stops whoever comes here.
         const BREAKPOINT: u8 = 0xcc;
         if let Some(mapping) = self.mapping.take()
-            && mapping.len() == SPARE_BYTES
+            && let Some(size) = SPARE_BYTES.iter().position(|&size| mapping.len() == size)
             && let Ok(mut mapping) = mapping.make_mut()
         {
             mapping[..self.len].fill(BREAKPOINT);
-            SPARE.give(mapping);
+            SPARES[size].give(mapping);
         }
     }
 }
