@@ -30,7 +30,7 @@ fn code_stands_under_instructions() {
     check_jited(
         &["faults.bpf.o", "past_map_value"],
         expect![[r#"
-            past_map_value: 11 instructions, 212 bytes of machine code, 19.3 an instruction
+            past_map_value: 11 instructions, 206 bytes of machine code, 18.7 an instruction
             accesses: 1 proved, 0 compared with an object, 1 with a window
             assumed of a run, which else takes code without proofs:
                 map_lookup_elem is not mocked
@@ -51,59 +51,58 @@ fn code_stands_under_instructions() {
                4: ld_pseudo r1, 0x1, 0x0
                         15: mov    rdi, 0xffffc90000000000
                6: call 0x1
-                        1f: mov    r11, [r12+counts]
-                        27: cmp    qword ptr [r11+8], 0x1000
-                        32: jb     stub_6
-                        38: inc    qword ptr [r11+8]
-                        3f: mov    eax, [r10+rbp-4]
-                        47: cmp    eax, 2
-                        4c: jae    stub_6_2
-                        52: imul   eax, 0x18
-                        58: add    eax, 0x40000000
-                        5d: xor    edi, edi
-                        5f: xor    esi, esi
-                        61: xor    edx, edx
-                        63: xor    ecx, ecx
-                        65: xor    r8d, r8d
+                        1f: cmp    qword ptr [r12+kept1], 0
+                        2b: jne    stub_6
+                        31: inc    qword ptr [r12+counted1]
+                        39: mov    eax, [r10+rbp-4]
+                        41: cmp    eax, 2
+                        46: jae    stub_6_2
+                        4c: imul   eax, 0x18
+                        52: add    eax, 0x40000000
+                        57: xor    edi, edi
+                        59: xor    esi, esi
+                        5b: xor    edx, edx
+                        5d: xor    ecx, ecx
+                        5f: xor    r8d, r8d
                7: r1 = r0
-                        68: sub    r9, 3
-                        6c: jl     stub_7
-                        72: mov    rdi, rax
+                        62: sub    r9, 3
+                        66: jl     stub_7
+                        6c: mov    rdi, rax
                8: w0 = -0x1
-                        75: mov    eax, -1
+                        6f: mov    eax, -1
             ; if (!value)
                9: if r1 == 0x0 goto +0x1
-                        7a: test   rdi, rdi
-                        7d: je     slot_11
+                        74: test   rdi, rdi
+                        77: je     slot_11
             ; return *(volatile u8 *)(value + 16);
               10: r0 = *(u8 *)(r1 + 0x10)                      ; checked: window
-                        83: sub    r9, 1
-                        87: mov    r11, rdi
-                        8a: sub    r11, [r12+window0.start]
-                        92: cmp    r11, [r12+window0.len]
-                        9a: jae    stub_10
-                        a0: movzx  eax, byte ptr [r10+rdi+0x10]
+                        7d: sub    r9, 1
+                        81: mov    r11, rdi
+                        84: sub    r11, [r12+window0.start]
+                        8c: cmp    r11, [r12+window0.len]
+                        94: jae    stub_10
+                        9a: movzx  eax, byte ptr [r10+rdi+0x10]
             ; }
               11: exit
-                        a6: sub    r9, 1
-                        aa: ret
+                        a0: sub    r9, 1
+                        a4: ret
 
             behind the instructions:
                 stub_0:
-                      ab: call   qword ptr [r12+leave]
+                      a5: call   qword ptr [r12+leave]
                 stub_6_2:
-                      b0: xor    eax, eax
-                      b2: jmp    slot_6+0x3e
+                      aa: xor    eax, eax
+                      ac: jmp    slot_6+0x38
                 stub_6:
-                      b4: mov    r11d, 0
-                      ba: call   qword ptr [r12+helper]
-                      bf: jmp    slot_7
+                      ae: mov    r11d, 0
+                      b4: call   qword ptr [r12+helper]
+                      b9: jmp    slot_7
                 stub_7:
-                      c1: call   qword ptr [r12+leave]
+                      bb: call   qword ptr [r12+leave]
                 stub_10:
-                      c6: lea    r11, [rdi+0x10]
-                      ca: call   qword ptr [r12+check.read1]
-                      d2: jmp    slot_10+0x1d
+                      c0: lea    r11, [rdi+0x10]
+                      c4: call   qword ptr [r12+check.read1]
+                      cc: jmp    slot_10+0x1d
         "#]],
     );
 }

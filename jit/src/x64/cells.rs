@@ -7,13 +7,14 @@ use std::mem::offset_of;
 use std::num::NonZeroU32;
 
 use memmap2::{MmapMut, MmapOptions};
-use softbpf::helpers::STEADY_HELPERS;
+use softbpf::helpers::{STEADY_HELPERS, steady_numbers};
 use softbpf::insn::Size;
 use softbpf::interp::MAY_GOTO_LOOPS;
 use softbpf::memory::{FRAME_STRIDE, STACK_TOP};
 
 use super::run::Run;
 use super::spare::Spares;
+use crate::proof::MAP_LOOKUP_ELEM;
 
 /// The cells. One for each engine, as long as the engine lives.
 #[repr(C)]
@@ -51,12 +52,27 @@ pub(super) struct Cells {
     pub(super) scratch: [u64; 2],
     /// Routines that all code shares, and functions of Rust that they call: [`super::glue`].
     pub(super) routines: Routines,
-    /// How often each helper was called.
-    pub(super) counts: *mut u64,
+    /// How often code has done what a helper does since somebody was told, and whether the next such call is to be kept with its
+    /// arguments: by place ([`counted_place`]).
+    pub(super) counted: [u64; COUNTED],
+    pub(super) kept: [u64; COUNTED],
     /// What helpers give that only tell of the world ([`softbpf::helpers::steady_helper`]).
     pub(super) answers: [u64; STEADY_HELPERS],
     /// The engine's run.
     pub(super) run: *mut Run,
+}
+
+/// Helpers whose calls code counts: those that only tell of the world, and behind them `bpf_map_lookup_elem`.
+pub(super) const COUNTED: usize = STEADY_HELPERS + 1;
+
+/// The numbers of those helpers, by place.
+pub(super) fn counted_numbers() -> impl Iterator<Item = i32> {
+    steady_numbers().into_iter().chain([MAP_LOOKUP_ELEM])
+}
+
+/// Place of a helper whose calls code counts.
+pub(super) fn counted_place(helper: i32) -> Option<usize> {
+    counted_numbers().position(|number| number == helper)
 }
 
 /// [`Cells::opened`] where no frame is open.
@@ -146,7 +162,8 @@ displacements! {
     SITE site;
     CALLER_STACK caller_stack;
     SCRATCH scratch;
-    COUNTS counts;
+    COUNTED_CALLS counted;
+    KEPT kept;
     ANSWERS answers;
     LEAVE routines.leave;
     HELPER routines.helper;
@@ -295,6 +312,12 @@ pub(crate) fn name(displacement: i32) -> Option<String> {
     }
     if let Some(answer) = word(ANSWERS, STEADY_HELPERS) {
         return Some(format!("answer{answer}"));
+    }
+    for (start, what) in [(COUNTED_CALLS, "counted"), (KEPT, "kept")] {
+        if let Some(place) = word(start, COUNTED) {
+            let helper = counted_numbers().nth(place)?;
+            return Some(format!("{what}{helper}"));
+        }
     }
     if let Some(value) = word(SCRATCH, 2) {
         return Some(format!("scratch{value}"));

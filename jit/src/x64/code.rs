@@ -170,6 +170,8 @@ pub(super) struct HelperSite {
     pub(super) helper: i32,
     /// Index of the map that a lookup looks into, where that is known.
     pub(super) map: Option<u32>,
+    /// Place of the helper among those whose calls code counts, if it is called here only as long as they are kept.
+    pub(super) counted: Option<usize>,
 }
 
 /// A routine that searches a hash map.
@@ -205,6 +207,8 @@ pub(super) struct Compiled {
     pub(super) likely_objects: bool,
     /// Some helper's answer is taken from [`super::cells::Cells::answers`].
     pub(super) answers: bool,
+    /// Calls of some helper are counted in [`super::cells::Cells::counted`].
+    pub(super) counts: bool,
 }
 
 impl Compiled {

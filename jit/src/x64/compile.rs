@@ -21,7 +21,7 @@ use crate::effects::{self, Effects};
 use crate::fault::Fault;
 use crate::proof::{self, Plan, Plans, Tested};
 
-use super::cells::{self, CellMemory, WindowNumber};
+use super::cells::{self, CellMemory, WindowNumber, counted_place};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::encode::{self, Operation, group, opcode};
 use super::idiom;
@@ -89,6 +89,8 @@ pub(super) struct Compiler<'c> {
     pub(super) likely_objects: bool,
     /// Some helper's answer is taken from the cells.
     pub(super) answers: bool,
+    /// Calls of some helper are counted in the cells.
+    pub(super) counts: bool,
     id: ProgramId,
     code: &'c Code,
     /// What is compiled: the code's instructions, but for a planted fault.
@@ -148,6 +150,7 @@ pub(super) fn compile(
         effects,
         likely_objects: false,
         answers: false,
+        counts: false,
         id,
         code,
         insns: &insns,
@@ -166,7 +169,9 @@ pub(super) fn compile(
     let epilogue = compiler.epilogue();
     compiler.stubs();
     let searches = compiler.searches();
-    let Compiler { mut asm, blocks, sites, plans, likely_objects, answers, starts, jumps, writes_stack, .. } = compiler;
+    let Compiler {
+        mut asm, blocks, sites, plans, likely_objects, answers, counts, starts, jumps, writes_stack, ..
+    } = compiler;
     for (jump, number) in jumps {
         asm.aim(jump, starts[blocks[number as usize].start as usize]);
     }
@@ -185,6 +190,7 @@ pub(super) fn compile(
         assumptions,
         likely_objects,
         answers,
+        counts,
     };
     Ok((compiled, Reasons { plans, tested }))
 }
@@ -433,7 +439,7 @@ impl Compiler<'_> {
     pub(super) fn helper(&mut self, index: u32, helper: i32, map: Option<u32>) {
         self.writes_stack = true;
         let number = self.tables.helpers.len() as u32;
-        self.tables.helpers.push(HelperSite { program: self.id, index, helper, map });
+        self.tables.helpers.push(HelperSite { program: self.id, index, helper, map, counted: None });
         encode::load_low(&mut self.asm, SCRATCH, number);
         self.asm.call_cell(cells::HELPER);
         self.site(index, None);
@@ -447,7 +453,7 @@ impl Compiler<'_> {
 
     /// A helper that tells what is in the world: it stands in a cell.
     fn answer(&mut self, index: u32, helper: i32, place: i32) {
-        let noted = self.count_call(helper);
+        let Some(noted) = self.count_call(helper) else { return self.helper(index, helper, None) };
         x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place]);
         self.answers = true;
         self.lose_arguments();
@@ -457,20 +463,20 @@ impl Compiler<'_> {
         }
     }
 
-    /// Counts a call of a helper that is not called; a jump for those that are kept with their arguments.
-    pub(super) fn count_call(&mut self, helper: i32) -> Option<Forward> {
-        let kept = self.machine.kept_calls();
+    /// Counts a call of a helper that is not called; a jump for those that are kept with their arguments, if any are. `None` of a
+    /// helper whose calls code cannot count.
+    pub(super) fn count_call(&mut self, helper: i32) -> Option<Option<Forward>> {
+        let place = 8 * counted_place(helper)? as i32;
         let asm = &mut self.asm;
-        let count = 8 * helper;
-        x64!(asm; mov r11, [DWORD r12 + cells::COUNTS]);
-        let noted = (kept > 0).then(|| {
-            x64!(asm; cmp QWORD [DWORD r11 + count], DWORD i32::try_from(kept).unwrap_or(i32::MAX));
-            asm.jump_forward(Some(Cc::Below))
+        let noted = (self.machine.kept_calls() > 0).then(|| {
+            x64!(asm; cmp QWORD [DWORD r12 + cells::KEPT + place], BYTE 0);
+            asm.jump_forward(Some(Cc::NotEqual))
         });
         if !self.options.planted.is(Fault::InlineCallNotCounted) {
-            x64!(self.asm; inc QWORD [DWORD r11 + count]);
+            x64!(self.asm; inc QWORD [DWORD r12 + cells::COUNTED_CALLS + place]);
         }
-        noted
+        self.counts = true;
+        Some(noted)
     }
 
     /// Calls a function that does so much: saves what it does not preserve, and goes one frame deeper for it. The frame is
@@ -555,6 +561,9 @@ impl Compiler<'_> {
                 }
                 Stub::Helper { index, helper, map, end } => {
                     self.helper(index, helper, map);
+                    if let Some(site) = self.tables.helpers.last_mut() {
+                        site.counted = counted_place(helper);
+                    }
                     self.asm.jump_back(None, end);
                 }
                 Stub::CloseFrame { end, .. } => {

@@ -12,7 +12,7 @@ use softbpf::outcome::Trap;
 
 use super::Options;
 use super::assume;
-use super::cells::{CONTEXT, CellMemory, NO_FRAME, PACKET, Window, WindowNumber};
+use super::cells::{CONTEXT, CellMemory, NO_FRAME, PACKET, Window, WindowNumber, counted_numbers};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::compile::{self, Reasons, Tables};
 use super::glue::{Glue, Returned};
@@ -55,6 +55,8 @@ pub(crate) struct Jit {
     likely_objects: bool,
     /// Some code takes helpers' answers from the cells.
     answers: bool,
+    /// Some code counts calls of helpers in the cells.
+    counts: bool,
     /// Where code expects context and packet: where they were when it was first made.
     objects: [Option<u32>; 2],
     helpers: Vec<HelperSite>,
@@ -90,6 +92,7 @@ impl Jit {
             run,
             likely_objects: false,
             answers: false,
+            counts: false,
             objects: [None; 2],
             helpers: Vec::new(),
             fleeting: Vec::new(),
@@ -148,6 +151,10 @@ impl Jit {
             self.answers = true;
             self.note_answers(machine);
         }
+        if compiled.counts && !self.counts {
+            self.counts = true;
+            self.note_kept(machine);
+        }
         Some((Box::new(compiled), reasons))
     }
 
@@ -172,6 +179,25 @@ impl Jit {
     fn note_answers(&mut self, machine: &Machine) {
         // SAFETY: the cells are in a mapping of their own, and code does not run now.
         unsafe { (*self.cells.cells()).answers = machine.steady_answers() };
+    }
+
+    /// Tells code which calls are kept with their arguments: not those of a helper whose log is full.
+    fn note_kept(&mut self, machine: &Machine) {
+        // SAFETY: the cells are in a mapping of their own, and code does not run now.
+        let cells = unsafe { &mut *self.cells.cells() };
+        for (kept, helper) in cells.kept.iter_mut().zip(counted_numbers()) {
+            *kept = (!machine.log_full(helper)).into();
+        }
+    }
+
+    /// Tells the machine how often code has done what helpers do.
+    fn settle_counts(&mut self, machine: &mut Machine) {
+        // SAFETY: as above.
+        let cells = unsafe { &mut *self.cells.cells() };
+        let counts = machine.call_counts();
+        for (counted, helper) in cells.counted.iter_mut().zip(counted_numbers()) {
+            counts[helper as usize] += std::mem::take(counted);
+        }
     }
 
     /// A mock may have changed the world.
@@ -199,6 +225,7 @@ impl Jit {
             self.fleeting.clear();
             self.likely_objects = false;
             self.answers = false;
+            self.counts = false;
             self.cells.forget_windows();
         }
     }
@@ -243,6 +270,9 @@ impl Jit {
         if self.answers {
             self.note_answers(machine);
         }
+        if self.counts {
+            self.note_kept(machine);
+        }
         if self.options.planted.is(Fault::FleetingWindowsStay) {
             return;
         }
@@ -251,9 +281,8 @@ impl Jit {
         }
     }
 
-    /// Tells code of the machine's memory and counts.
+    /// Tells code of the machine's memory.
     fn describe_machine(&mut self, machine: &mut Machine) {
-        let counts = machine.call_counts().as_mut_ptr();
         let mut view = machine.memory.view();
         let (arena, readable, writable) = view.parts();
         // SAFETY: the cells are in a mapping of their own, and no code runs.
@@ -262,7 +291,6 @@ impl Jit {
         cells.words = readable.len().min(writable.len()) as u64;
         cells.readable = readable.as_ptr().cast();
         cells.writable = writable.as_ptr().cast();
-        cells.counts = counts;
     }
 
     /// Gets code and cells ready for runs on the context that has been placed; `None` where the interpreter is to run the
@@ -300,6 +328,9 @@ impl Jit {
         // SAFETY: the code is this engine's, of a program of this machine, which the cells describe; what they point to is
         // not touched until the code has left, but by the functions in `run`.
         let returned = unsafe { glue.begin(cells, ready.start, entry.args, fuel) };
+        if self.counts {
+            self.settle_counts(machine);
+        }
         let (ret, left) = match returned {
             Some(Returned { r0, fuel }) => (Ok(r0), fuel),
             None => self.after_leaving(machine),

@@ -43,7 +43,9 @@ impl Compiler<'_> {
         let map = lookup.map();
         let layout = lookup.key().and_then(|key| Some((key, self.layout(map)?)));
         let Some((key, layout)) = layout else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
-        let noted = self.count_call(MAP_LOOKUP_ELEM);
+        let Some(noted) = self.count_call(MAP_LOOKUP_ELEM) else {
+            return self.helper(index, MAP_LOOKUP_ELEM, Some(map));
+        };
         match layout {
             Layout::Array(layout) => self.array_element(index, key, layout),
             Layout::Hash(layout) => {

@@ -21,7 +21,7 @@ use softbpf::memory::{Access, FRAME_STRIDE, STACK_TOP};
 use softbpf::outcome::{Trap, TrapKind};
 
 use super::cells::{self, Cells, Window};
-use super::code::{Compiled, Site};
+use super::code::{Compiled, HelperSite, Site};
 use super::compile::has_padding;
 use super::engine::Jit;
 use super::glue::Returned;
@@ -152,6 +152,13 @@ impl<'e> Environment<'e> {
 
     fn used(&mut self) -> u64 {
         (self.run().fuel - self.cells().fuel).unsigned_abs()
+    }
+
+    /// A helper has been called whose calls code counts once its log is full: it may be now.
+    fn note_kept(&mut self, site: HelperSite) {
+        if let Some(place) = site.counted {
+            self.cells().kept[place] = (!self.machine().log_full(site.helper)).into();
+        }
     }
 
     /// Opens the frames of the function that runs and of its callers: for who looks at the bitmaps, or takes over.
@@ -546,6 +553,7 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
         && let Some(value) = machine.lookup(map as usize, r2)
     {
         machine.count_call(site.helper);
+        environment.note_kept(site);
         return Pair { value, special: 0 };
     }
     let args = [r1, r2, r3, r4, r5];
@@ -558,6 +566,7 @@ pub(super) extern "C" fn on_helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, 
     let result = catch_unwind(AssertUnwindSafe(call));
     let machine = environment.machine();
     environment.jit().after_helper(machine);
+    environment.note_kept(site);
     environment.jit().after_mock(machine);
     let special = match result {
         Ok((value, None)) => return Pair { value, special: 0 },

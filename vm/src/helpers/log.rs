@@ -80,7 +80,7 @@ impl Log {
         }
     }
 
-    /// Forgets everything; the counts stay where they are.
+    /// Forgets everything.
     pub(super) fn forget(&mut self) {
         // Most helpers are never called: sixteen at a time are passed over.
         for (index, counts) in self.counts.as_chunks_mut::<16>().0.iter_mut().enumerate() {
@@ -92,7 +92,7 @@ impl Log {
         self.unknown.clear();
     }
 
-    /// Counts, for engines that do so themselves; they stay where they are for as long as the log lives.
+    /// Counts, for engines that do so themselves.
     pub(super) fn counts(&mut self) -> &mut Counts {
         &mut self.counts
     }

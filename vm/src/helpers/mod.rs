@@ -26,7 +26,7 @@ pub use call::Call;
 use log::Log;
 pub use log::{CallRecord, Calls, Counts, MAX_RECORDS};
 pub(crate) use maps::Room;
-pub use task::{STEADY_CPU, STEADY_HELPERS, steady_helper};
+pub use task::{STEADY_CPU, STEADY_HELPERS, steady_helper, steady_numbers};
 
 use crate::engine::{Caller, ProgramId};
 use crate::errno::Errno;

@@ -33,6 +33,11 @@ pub fn steady_helper(number: i32) -> Option<usize> {
     STEADY.iter().position(|&(steady, _)| steady == number)
 }
 
+/// The numbers of those helpers, by place.
+pub fn steady_numbers() -> [i32; STEADY_HELPERS] {
+    STEADY.map(|(number, _)| number)
+}
+
 impl Machine {
     /// What the helpers that [`steady_helper`] knows give now, for engines that need not call them.
     pub fn steady_answers(&self) -> [u64; STEADY_HELPERS] {
@@ -111,6 +116,7 @@ mod tests {
             vm.world.cgroup_id = 99;
             assert_eq!(vm.run("main", ())?.ret, Ok(vm.steady_answers()[place]), "{number}");
             assert_eq!(steady_helper(*number), Some(place));
+            assert_eq!(steady_numbers()[place], *number);
         }
         assert_eq!(steady_helper(1), None);
         assert_eq!(steady_helper(8), Some(STEADY_CPU));

@@ -104,7 +104,7 @@ impl Machine {
     }
 
     /// How often each helper was called, for engines that do without [`Machine::call_helper`] where they know what it
-    /// would do. The array stays where it is for as long as the machine lives.
+    /// would do.
     pub fn call_counts(&mut self) -> &mut Counts {
         self.helpers.counts()
     }
