@@ -105,8 +105,8 @@ fn fold(word: u64) -> u64 {
 #[test]
 fn keys_with_the_same_hash_are_told_apart() -> TestResult {
     on_maps(&[16], |vm, map_type, _| {
-        // The second half takes back what the first has done, where one may look at what hashes begin with.
-        let seed = vm.map("m")?.map().hash_layout().map_or(0, |layout| layout.seed);
+        // The second half takes back what the first has done; LRU maps do not tell what their hashes begin with.
+        let Some(seed) = vm.map("m")?.map().hash_layout().map(|layout| layout.seed) else { return Ok(()) };
         let colliding = |number: u64| [number.to_le_bytes(), (fold(seed ^ number) ^ 5).to_le_bytes()].concat();
         for number in 1..60 {
             insert(vm, &colliding(number), number)?;

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use softbpf::context::Packet;
+use softbpf::context::{Bytes, Context, ContextError, Packet, Placed};
 use softbpf::map_spec::{DataSection, MapSpec, MapType, map_flags};
-use softbpf::memory::{Access, FaultKind, ObjectKind, Permission};
+use softbpf::memory::{Access, FaultKind, Memory, ObjectKind, Permission};
 use softbpf::object::MAIN;
 use softbpf::program_type::ProgramType;
 use softbpf::{Config, Machine, Object, Outcome, TrapKind};
@@ -253,30 +253,86 @@ fn a_closed_frame_is_out_of_bounds_strict_or_not() {
     }
 }
 
+/// The access that a run is refused, if it is.
+fn refused(vm: &mut Machine, context: impl Context) -> Result<Option<Access>, Box<dyn Error>> {
+    let outcome = vm.run(MAIN, context)?;
+    Ok(outcome.trap().and_then(|trap| trap.kind.fault()).map(|fault| fault.access))
+}
+
 #[test]
 fn bytes_of_a_value_that_a_test_closes_are_closed_on_every_engine() -> TestResult {
     let address = "r1 = map[m][0]+0";
     let element = "*(u32 *)(r10 - 4) = 0\n r1 = m ll\n r2 = r10\n r2 += -4\n call map_lookup_elem
                    if r0 == 0 goto +1\n r1 = r0";
-    let (read, write) = ("r0 = *(u64 *)(r1 + 8)", "*(u64 *)(r1 + 8) = 0");
-    for (pointer, (access, needed)) in [address, element]
-        .into_iter()
-        .flat_map(|pointer| [(read, Access::Read), (write, Access::Write)].map(|access| (pointer, access)))
+    let pointers = [(MapType::Array, address), (MapType::Array, element), (MapType::Hash, element)];
+    let accesses = [("r0 = *(u64 *)(r1 + 8)", Access::Read), ("*(u64 *)(r1 + 8) = 0", Access::Write)];
+    for ((map_type, pointer), (access, needed)) in
+        pointers.into_iter().flat_map(|pointer| accesses.map(|access| (pointer, access)))
     {
-        let text = format!("{pointer}\n {access}\n exit");
-        try_on_every_engine(&program_with(&text, vec![MapSpec::new("m", MapType::Array, 4, 16, 1)]), |vm| {
-            let value = vm.map("m")?.map().direct_value(8)?;
-            let refused = |vm: &mut Machine| -> Result<Option<Access>, Box<dyn Error>> {
-                let outcome = vm.run(MAIN, ())?;
-                Ok(outcome.trap().and_then(|trap| trap.kind.fault()).map(|fault| fault.access))
-            };
-            assert_eq!(refused(vm)?, None, "{text}");
+        let text = format!("{pointer}\n {access}\n r0 = r1\n exit");
+        let object = program_with(&text, vec![MapSpec::new("m", map_type, 4, 16, 1)]);
+        try_on_every_engine(&object, |vm| {
+            let engine = vm.engine_name();
+            vm.map("m")?.insert_bytes(&[0; 4], &[7; 16], 0)?;
+            let value = vm.run(MAIN, ())?.ret? as u32 + 8;
             vm.memory.revoke(value, 8);
-            assert_eq!(refused(vm)?, Some(needed), "{text}: closed");
+            assert_eq!(refused(vm, ())?, Some(needed), "{text}: closed");
             vm.memory.grant(value, 8, Permission::ReadWrite);
-            assert_eq!(refused(vm)?, None, "{text}: open again");
+            assert_eq!(refused(vm, ())?, None, "{text}: open again");
             vm.memory.grant(value, 8, Permission::Read);
-            assert_eq!(refused(vm)?, Some(needed).filter(|&needed| needed == Access::Write), "{text}: read-only");
+            assert_eq!(refused(vm, ())?, Some(needed).filter(|&needed| needed == Access::Write), "{text}: read-only");
+            vm.reload(&object)?;
+            vm.map("m")?.insert_bytes(&[0; 4], &[7; 16], 0)?;
+            assert_eq!(refused(vm, ())?, None, "{text}: all as new");
+            assert_eq!(vm.engine_name(), engine, "what a test has closed is forgotten");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_placed_and_closed_is_forgotten_when_the_machine_is_reset() -> TestResult {
+    try_on_every_engine(&program("r0 = *(u64 *)(r1 + 0)\n exit"), |vm| {
+        let engine = vm.engine_name();
+        let near = vm.place("near", &[7; 8])? as u32;
+        vm.memory.revoke(near, 8);
+        vm.reset();
+        assert_eq!(refused(vm, Bytes(&[1; 8]))?, None);
+        assert_eq!(vm.engine_name(), engine);
+        Ok(())
+    })
+}
+
+/// A packet of which some bytes are not as they should be.
+struct Closed(Option<Permission>);
+
+impl Context for Closed {
+    fn place(&self, memory: &mut Memory, program_type: ProgramType) -> Result<Placed, ContextError> {
+        let placed = Packet::new([7; 64]).place(memory, program_type)?;
+        if let Some((packet, _)) = placed.packet {
+            match self.0 {
+                Some(permission) => memory.grant(packet + 20, 4, permission),
+                None => memory.revoke(packet + 20, 4),
+            }
+        }
+        Ok(placed)
+    }
+}
+
+#[test]
+fn bytes_of_a_packet_that_a_context_closes_are_closed_on_every_engine() -> TestResult {
+    for (access, needed) in [("r0 = *(u32 *)(r2 + 20)", Access::Read), ("*(u32 *)(r2 + 20) = 0", Access::Write)] {
+        let text = format!(
+            "r2 = *(u32 *)(r1 + 0)\n r3 = *(u32 *)(r1 + 4)\n r4 = r2\n r4 += 24\n r0 = 0
+             if r4 > r3 goto out\n {access}\n out: exit"
+        );
+        try_on_every_engine(&Object::from_text(&text, ProgramType::Xdp)?, |vm| {
+            assert_eq!(refused(vm, Packet::new([7; 64]))?, None);
+            assert_eq!(refused(vm, Closed(None))?, Some(needed));
+            let read_only = Closed(Some(Permission::Read));
+            assert_eq!(refused(vm, read_only)?, Some(needed).filter(|&needed| needed == Access::Write));
+            assert_eq!(refused(vm, Packet::new([7; 64]))?, None);
             Ok(())
         })?;
     }

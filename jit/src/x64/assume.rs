@@ -32,6 +32,9 @@ fn context_holds(assumptions: &Assumptions, machine: &mut Machine, r1: u64) -> b
 fn packet_holds(assumptions: &Assumptions, machine: &mut Machine, fields: PacketFields) -> bool {
     let placed = *machine.placed();
     let (Some((start, len)), (context, _)) = (placed.packet, placed.context) else { return false };
+    if machine.memory.is_run_narrowed() {
+        return false;
+    }
     let mut view = machine.memory.view();
     let (arena, readable, writable) = view.parts();
     let holds = |offset: i32, value: u32| {
@@ -63,6 +66,7 @@ fn open(permission: Option<Permission>) -> (bool, bool) {
 pub(super) fn objects(machine: &mut Machine, expected: [Option<u32>; 2]) -> [Object; 2] {
     let placed = *machine.placed();
     let (start, len) = placed.context;
+    let narrowed = machine.memory.is_run_narrowed();
     let mut view = machine.memory.view();
     let (_, readable, writable) = view.parts();
     let open_context = |bitmap: &[Word]| {
@@ -79,6 +83,7 @@ pub(super) fn objects(machine: &mut Machine, expected: [Option<u32>; 2]) -> [Obj
     }
     if let Some((start, len)) = placed.packet
         && expected[PACKET] == Some(start)
+        && !narrowed
     {
         let (read, write) = open(placed.packet_permission);
         objects[PACKET] = Object::new(len, read, write);

@@ -198,7 +198,11 @@ fn hash(asm: &mut Assembler, seed: u64, pieces: &[(u32, u32)]) {
             ; xor rax, rdx
         );
     }
-    x64!(asm; bts eax, BYTE HASH_BIT as i8);
+    x64!(asm
+        ; mul rsi
+        ; xor rax, rdx
+        ; bts eax, BYTE HASH_BIT as i8
+    );
 }
 
 /// Jumps where the key at `rdi` is not that of the record in `r8`.

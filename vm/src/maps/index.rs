@@ -52,9 +52,10 @@ pub struct HashLayout {
 }
 
 /// The hash of a key in the map with this seed, with which it begins: the key's [`pieces`] one after another are put to what
-/// there is by exclusive or, multiplied by [`HASH_FACTOR`], and both halves of the product put together.
+/// there is by exclusive or, multiplied by [`HASH_FACTOR`], and both halves of the product put together; so is what comes of
+/// them, once more.
 ///
-/// Every bit of a key acts on the low bits through the upper half of the product, so that keys which differ in a few bits
+/// Every bit of a key acts on the low bits through the upper halves of the products, so that keys which differ in a few bits
 /// anywhere have different homes.
 #[inline]
 fn hash_of(seed: u64, key: &[u8]) -> u32 {
@@ -65,7 +66,7 @@ fn hash_of(seed: u64, key: &[u8]) -> u32 {
     } else {
         hash_pieces(seed, key)
     };
-    state as u32 | 1 << HASH_BIT
+    fold(state) as u32 | 1 << HASH_BIT
 }
 
 fn hash_pieces(seed: u64, key: &[u8]) -> u64 {
@@ -454,7 +455,7 @@ mod tests {
     #[test]
     fn hashes_of_short_keys_are_those_of_their_pieces() {
         for key in [&[1_u8, 2, 3, 4][..], &[1, 2, 3, 4, 5, 6, 7, 8]] {
-            assert_eq!(hash_of(7, key), hash_pieces(7, key) as u32 | 1 << HASH_BIT);
+            assert_eq!(hash_of(7, key), fold(hash_pieces(7, key)) as u32 | 1 << HASH_BIT);
         }
     }
 }

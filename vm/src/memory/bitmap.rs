@@ -57,6 +57,15 @@ impl Bitmap {
         None
     }
 
+    /// Whether the bit of any of the `len` bytes at `addr` is set.
+    pub(super) fn any_set(&self, addr: u32, len: u32) -> bool {
+        (0..len).step_by(57).any(|done| {
+            let (bit, left) = (u64::from(addr) + u64::from(done), len - done);
+            let word = self.word(bit >> 3) >> (bit & 7);
+            word.trailing_zeros() < left.min(57)
+        })
+    }
+
     /// The last of the `len` bytes at `addr` whose bit is clear, as an offset from `addr`.
     pub(super) fn last_clear(&self, addr: u32, len: u32) -> Option<u32> {
         let mut left = len;

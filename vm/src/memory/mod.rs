@@ -148,8 +148,10 @@ pub struct Memory {
     mark: (u64, u64),
     footprint: Footprint,
     generation: u64,
-    /// Somebody from outside has closed bytes of objects that outlive runs.
-    narrowed: bool,
+    /// The lowest byte of an object that outlives runs which somebody from outside has closed.
+    narrowed: Option<u32>,
+    /// Somebody has closed bytes of the run's objects.
+    run_narrowed: bool,
     /// A panic has cut off a run.
     cut_off: bool,
 }
@@ -250,7 +252,8 @@ impl Memory {
             mark: (0, 0),
             footprint: Footprint::default(),
             generation: 0,
-            narrowed: false,
+            narrowed: None,
+            run_narrowed: false,
             cut_off: false,
         }
     }
@@ -331,7 +334,7 @@ impl Memory {
             return;
         }
         self.generation += 1;
-        self.narrowed = false;
+        (self.narrowed, self.run_narrowed) = (None, false);
         for page in self.footprint.take() {
             self.clear_page(page);
         }
@@ -365,6 +368,7 @@ impl Memory {
         self.start_run();
         self.forget_frames();
         self.far = Far::default();
+        self.narrowed = self.narrowed.filter(|&lowest| u64::from(lowest) < self.mark.0);
         if (self.persistent.next, self.persistent.end) == self.mark {
             return;
         }
@@ -486,6 +490,7 @@ impl Memory {
 
     /// Forgets the last run: its objects are revoked and zeroed. Its stack frames are [`crate::Machine::zero_frames`]' care.
     pub(crate) fn start_run(&mut self) {
+        self.run_narrowed = false;
         let (start, used) = (self.run_zone.start as u32, (self.run_zone.next - self.run_zone.start) as u32);
         if used > 0 {
             self.objects.forget_run();
@@ -522,7 +527,10 @@ impl Memory {
 
     /// Opens `size` bytes at `addr`, and closes them for what is not permitted.
     pub fn grant(&mut self, addr: u32, size: u32, permission: Permission) {
-        self.narrowed |= permission != Permission::ReadWrite && self.outlives_runs(addr, size);
+        let (read, write) = permission.parts();
+        if !read && self.readable.any_set(addr, size) || !write && self.writable.any_set(addr, size) {
+            self.narrow(addr, size);
+        }
         self.open(addr, size, permission);
     }
 
@@ -552,13 +560,19 @@ impl Memory {
 
     /// Closes `size` bytes at `addr`.
     pub fn revoke(&mut self, addr: u32, size: u32) {
-        self.narrowed |= self.outlives_runs(addr, size);
+        self.narrow(addr, size);
         self.withdraw(addr, size);
     }
 
-    /// Whether some of these bytes are in objects that are not made anew for each run.
-    fn outlives_runs(&self, addr: u32, size: u32) -> bool {
-        u64::from(addr) + u64::from(size) > self.persistent.start
+    /// Notes that somebody from outside closes these bytes.
+    fn narrow(&mut self, addr: u32, size: u32) {
+        // It ends at a quarter of the arena at most.
+        let outlives_runs = self.persistent.start as u32;
+        if u64::from(addr) + u64::from(size) > self.persistent.start {
+            let lowest = addr.max(outlives_runs);
+            self.narrowed = Some(self.narrowed.map_or(lowest, |narrowed| narrowed.min(lowest)));
+        }
+        self.run_narrowed |= addr < outlives_runs;
     }
 
     /// Closes bytes of an object that is no more.
@@ -601,7 +615,12 @@ impl Memory {
     /// Whether [`Memory::grant`] or [`Memory::revoke`] has closed bytes of objects that outlive runs, so that what such an
     /// object permits may not be true of all of its bytes.
     pub fn is_narrowed(&self) -> bool {
-        self.narrowed
+        self.narrowed.is_some()
+    }
+
+    /// The same of the objects of the run that has been prepared: until the next one is.
+    pub fn is_run_narrowed(&self) -> bool {
+        self.run_narrowed
     }
 
     /// The accessible bytes around `addr`: as many on both sides, inside its object, as are all open to such an access,

@@ -212,7 +212,6 @@ fn many_records_that_wait_cost_nothing() {
     assert!(fix.drain() == expected);
 }
 
-/// As [`many_records_that_wait_cost_nothing`], with helpers.
 #[test]
 fn reset_empties_the_ring_and_zeroes_it() {
     let mut fix = ring();
