@@ -65,7 +65,7 @@ pub(crate) enum CliError {
     #[error("--perf: the interpreter has no code that perf could name")]
     PerfOfInterpreter,
     #[error(
-        "--engine jit: this host grants a program less than the 4 GiB of addresses that the JIT needs (see ulimit -v); use --engine interpreter"
+        "this host grants a program less than the 4 GiB of addresses that the JIT needs (see ulimit -v); use --engine interpreter"
     )]
     SmallMemory,
     #[error(

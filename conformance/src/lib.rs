@@ -82,9 +82,15 @@ pub fn engine_named(name: &str) -> Result<MakeEngine, UnknownEngine> {
         _ => return Err(UnknownEngine::Name(name.to_owned())),
     };
     softbpf_jit::engine()?;
-    // A machine with less is left to the interpreter.
-    let is_full_size = Memory::new().is_ok_and(|mut memory| memory.view().is_full_size());
-    if is_full_size { Ok(make) } else { Err(UnknownEngine::SmallMemory) }
+    if has_room_for(1) { Ok(make) } else { Err(UnknownEngine::SmallMemory) }
+}
+
+/// Whether the host grants so many machines at a time all the addresses that guest memory has: the JIT leaves programs to the
+/// interpreter in a machine that has fewer.
+pub fn has_room_for(machines: usize) -> bool {
+    let full = || Memory::new().ok().and_then(|mut memory| memory.view().is_full_size().then_some(memory));
+    let memories: Vec<Memory> = (0..machines).map_while(|_| full()).collect();
+    memories.len() == machines
 }
 
 /// What a test comes to whose steps may fail.

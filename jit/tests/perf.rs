@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use softbpf::context::Packet;
 use softbpf::{Machine, Object};
@@ -65,6 +66,7 @@ fn maps_name_functions_and_routines() -> TestResult {
     let path = format!("/tmp/perf-{}.map", std::process::id());
     // Of another process with this id, long ago.
     fs::write(&path, "1000 100 stale\n")?;
+    fs::File::options().write(true).open(&path)?.set_modified(SystemTime::UNIX_EPOCH)?;
     let another = engine_with(Config { perf: Perf::Map, ..Config::default() });
     let outcome = run(&object, Perf::Map);
     let text = fs::read_to_string(&path);

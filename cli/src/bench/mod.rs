@@ -14,8 +14,8 @@ use serde_json::{Value as Json, json};
 use softbpf::engine::Engine;
 use softbpf::interp::Interpreter;
 use softbpf::program::ProgramInfo;
-use softbpf_conformance::engine_named;
 use softbpf_conformance::fuzz::guided::Data;
+use softbpf_conformance::{engine_named, has_room_for};
 
 use crate::args::{BenchArgs, ContextArgs, EngineChoice, InputArgs};
 use crate::error::CliError;
@@ -161,10 +161,15 @@ fn measure(
     let id = vm.find_program(&program.name)?;
     // What cannot be loaded is refused by the first run.
     let loaded = vm.program(id).cloned();
+    // Where there is one, and room for another machine beside that.
+    let jit = |vm| -> Result<_, CliError> {
+        let compiles = Compiles::new(vm, &program.name)?;
+        if has_room_for(1) { Ok(compiles) } else { Err(CliError::SmallMemory) }
+    };
     let (mut compiles, no_jit) = match args.engine {
         Some(EngineChoice::Interpreter) => (None, Some("not asked for".to_owned())),
-        Some(EngineChoice::Jit) => (Some(Compiles::new(vm, &program.name)?), None),
-        Some(EngineChoice::Auto) | None => match Compiles::new(vm, &program.name) {
+        Some(EngineChoice::Jit) => (Some(jit(vm)?), None),
+        Some(EngineChoice::Auto) | None => match jit(vm) {
             Ok(compiles) => (Some(compiles), None),
             Err(error) => (None, Some(error.to_string())),
         },

@@ -548,11 +548,12 @@ fn a_host_with_little_memory() {
     if !there_is_a_jit() {
         return;
     }
-    let limited = |args: &str| {
+    let within = |kib: u32, args: &str| {
         let mut shell = Command::new("sh");
-        let command = format!("ulimit -v 1500000 && exec {} {args}", env!("CARGO_BIN_EXE_softbpf"));
+        let command = format!("ulimit -v {kib} && exec {} {args}", env!("CARGO_BIN_EXE_softbpf"));
         transcript(&shell.arg("-c").arg(command).current_dir(fixtures()).output().expect("sh starts"))
     };
+    let limited = |args: &str| within(1_500_000, args);
     let refused = "this host grants a program less than the 4 GiB of addresses that the JIT needs";
     let run = "xdp_count.bpf.o --packet 00 --json";
     for args in [
@@ -571,4 +572,9 @@ fn a_host_with_little_memory() {
     }
     let rows = limited("bench xdp_count.bpf.o --packet 00 --seconds 0");
     assert!(rows.contains(refused) && !rows.contains(" jit "), "{rows}");
+    // Room for one machine, but not for two.
+    let rows = within(8_000_000, "bench xdp_count.bpf.o --packet 00 --seconds 0");
+    assert!(rows.contains(refused) && !rows.contains(" jit "), "{rows}");
+    let answer = within(8_000_000, "fuzz isa --engine interpreter --engine jit --programs 1 --jobs 1");
+    assert!(answer.contains(refused), "{answer}");
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::OFlags;
@@ -50,12 +51,15 @@ struct Line<'p> {
 impl Output {
     /// What the configuration asks for; the routines that all code shares are announced where nobody has done so.
     pub(super) fn open(perf: &Perf, glue: &Glue) -> Result<Output, Unavailable> {
+        /// One engine after the other, so that the second finds what the first has written.
+        static OPENING: Mutex<()> = Mutex::new(());
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = std::process::id();
         let (path, opened) = match perf {
             Perf::Off => return Ok(Output::Off),
             Perf::Map => {
                 let path = PathBuf::from(format!("/tmp/perf-{pid}.map"));
-                let opened = open(&path).map(|(file, empty)| (Output::Map(file), empty));
+                let opened = open(&path, true).map(|(file, empty)| (Output::Map(file), empty));
                 (path, opened)
             }
             Perf::JitDump { directory } => {
@@ -154,19 +158,35 @@ fn map(memory: &CodeMemory, symbols: &[Symbol<'_>]) -> String {
     symbols.iter().map(line).collect()
 }
 
-/// Opens a file for appending, and says whether it is empty: one that this process has not opened before is emptied, for
-/// what an earlier process with this id has left is not about this one.
-fn open(path: &Path) -> io::Result<(File, bool)> {
+/// Opens a file for appending, and says whether it has nothing of ours yet. What an earlier process with this id has left is
+/// taken out; not so what others of this process have written, in a file that they share: the runtime of the language that
+/// it is written in may tell `perf` of its code, too.
+fn open(path: &Path, shared: bool) -> io::Result<(File, bool)> {
     static OPENED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let path = std::path::absolute(path)?;
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let file = open_ours(&path)?;
-    if !opened.contains(&path) {
-        file.set_len(0)?;
+    let metadata = file.metadata()?;
+    let known = opened.contains(&path);
+    if !known {
+        let age = metadata.modified()?.elapsed().unwrap_or_default();
+        if !shared || process_age().is_none_or(|process| age > process) {
+            file.set_len(0)?;
+        }
         opened.push(path);
     }
-    let empty = file.metadata()?.len() == 0;
-    Ok((file, empty))
+    Ok((file, !known || metadata.len() == 0))
+}
+
+/// How long this process has been there, if `/proc` tells: the time since the host started less the 22nd field of
+/// `/proc/self/stat`, which is in hundredths of a second. `proc_pid_stat(5)`.
+fn process_age() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Names of processes may hold anything, but the last parenthesis is behind them, and the second field.
+    let start: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    now.checked_sub(Duration::from_millis(start * 10))
 }
 
 /// A new file, or one that is ours; for nobody else to read. Others may write to its directory too, so that no link is
@@ -224,7 +244,7 @@ impl Dump {
         if let Some(dump) = known.as_ref().and_then(|(_, dump)| dump.upgrade()) {
             return Ok((dump, false));
         }
-        let (file, empty) = open(&path)?;
+        let (file, empty) = open(&path, false)?;
         if empty {
             (&file).write_all(&header())?;
         }

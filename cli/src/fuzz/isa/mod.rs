@@ -22,7 +22,7 @@ use softbpf_conformance::generator::scenario::{Callbacks, ScenarioKnobs};
 use softbpf_conformance::generator::{Knobs, Level};
 use softbpf_conformance::plugin::Plugin;
 use softbpf_conformance::subject::Subject as _;
-use softbpf_conformance::{ENGINES, engine_named};
+use softbpf_conformance::{ENGINES, engine_named, has_room_for};
 
 use crate::args::{FuzzIsaArgs, GeneratorChoice, KnobArgs, LevelChoice, OracleChoice, jobs};
 use crate::error::CliError;
@@ -98,6 +98,11 @@ fn engine_campaign(args: &FuzzIsaArgs, watch: Watch<'_>) -> Result<Campaign, Cli
         let named = |name: &String| Ok((name.clone(), engine_named(name)?));
         args.engines.iter().map(named).collect::<Result<Vec<_>, CliError>>()?
     };
+    // Each thread has a machine of each engine.
+    let machines = engines.len() * jobs(args.jobs).get();
+    if engines.iter().any(|(name, _)| name != "interpreter") && !has_room_for(machines) {
+        return Err(CliError::SmallMemory);
+    }
     let mut names: Vec<&str> = engines.iter().map(|(name, _)| name.as_str()).collect();
     if !args.no_model {
         names.push("model");
