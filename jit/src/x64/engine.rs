@@ -40,6 +40,8 @@ struct Code {
 struct Ready {
     start: *const u8,
     writes_stack: bool,
+    /// It may write to stack frames, or count calls: so may whatever it tail-calls, for which it has to call a helper.
+    leaves_work: bool,
 }
 
 /// Runs programs as machine code.
@@ -192,6 +194,9 @@ impl Jit {
 
     /// Tells the machine how often code has done what helpers do.
     fn settle_counts(&mut self, machine: &mut Machine) {
+        if !self.counts {
+            return;
+        }
         // SAFETY: as above.
         let cells = unsafe { &mut *self.cells.cells() };
         let counts = machine.call_counts();
@@ -306,7 +311,8 @@ impl Jit {
         self.check_machine(machine);
         self.start_run(machine);
         let code = self.compiled(machine, entry.program, entry.args[0])?;
-        let ready = Ready { start: code.entry(), writes_stack: code.writes_stack };
+        let Compiled { writes_stack, counts, .. } = *code;
+        let ready = Ready { start: code.entry(), writes_stack, leaves_work: writes_stack || counts };
         self.describe_machine(machine);
         self.interpreted = false;
         Some(ready)
@@ -328,9 +334,6 @@ impl Jit {
         // SAFETY: the code is this engine's, of a program of this machine, which the cells describe; what they point to is
         // not touched until the code has left, but by the functions in `run`.
         let returned = unsafe { glue.begin(cells, ready.start, entry.args, fuel) };
-        if self.counts {
-            self.settle_counts(machine);
-        }
         let (ret, left) = match returned {
             Some(Returned { r0, fuel }) => (Ok(r0), fuel),
             None => self.after_leaving(machine),
@@ -340,15 +343,19 @@ impl Jit {
         if opened != NO_FRAME {
             machine.close_frames((STACK_TOP - opened as u32) / FRAME_STRIDE);
         }
-        if ready.writes_stack {
-            machine.zero_frames(self.deepest());
+        if ready.leaves_work {
+            self.settle_counts(machine);
+            if ready.writes_stack {
+                machine.zero_frames(self.deepest());
+            }
         }
         Finish { ret, instructions: (fuel - left).unsigned_abs() }
     }
 
     /// What a run came to that did not end in code, and its fuel; the panic of a mock goes on from here.
     #[cold]
-    fn after_leaving(&mut self, machine: &Machine) -> (Result<u64, Box<Trap>>, i64) {
+    fn after_leaving(&mut self, machine: &mut Machine) -> (Result<u64, Box<Trap>>, i64) {
+        self.settle_counts(machine);
         // SAFETY: run and cells are this engine's, and code has left.
         let (run, cells) = unsafe { (self.run.as_mut(), &*self.cells.cells()) };
         let (r0, fuel) = (cells.registers[0], cells.fuel);
