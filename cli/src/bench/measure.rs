@@ -11,7 +11,6 @@ use softbpf_conformance::fuzz::guided::Data;
 use softbpf_jit::inspect::code_size;
 
 use crate::error::CliError;
-use crate::run::require_room;
 
 /// Samples of each that are taken however long it takes: fewer cannot be compared.
 const LEAST_ROUNDS: usize = 7;
@@ -52,8 +51,6 @@ pub(super) trait Contestant {
 pub(super) struct Runs<'m> {
     pub(super) machine: &'m MakeMachine<'m>,
     pub(super) engine: MakeEngine,
-    /// It must be the JIT that runs it.
-    pub(super) jit: bool,
     pub(super) program: &'m str,
     pub(super) context: &'m Data,
     /// Of the first run of a machine.
@@ -65,9 +62,6 @@ pub(super) struct Runs<'m> {
 impl Contestant for Runs<'_> {
     fn sample(&mut self, pieces: u32, times: u64) -> Result<Duration, Stopped> {
         let mut vm = (self.machine)((self.engine)())?;
-        if self.jit {
-            require_room(&mut vm)?;
-        }
         // Unmeasured: the JIT compiles the program, and memory is touched for the first time.
         let mut last = vm.repeat(self.program, self.context, 1)?;
         self.r0 = *last.ret.as_ref().unwrap_or(&0);
@@ -100,7 +94,6 @@ impl<'m> Compiles<'m> {
     /// An error where there is no JIT, or it does not compile the program.
     pub(super) fn new(mut vm: Machine, program: &'m str) -> Result<Self, CliError> {
         softbpf_jit::engine()?;
-        require_room(&mut vm)?;
         let bytes = compile(&mut vm, program)?.ok_or_else(|| CliError::NotCompiled { program: program.to_owned() })?;
         Ok(Compiles { vm, program, bytes })
     }

@@ -187,15 +187,7 @@ fn measure(
             runs.push((
                 name,
                 engine.0,
-                Runs {
-                    machine: make,
-                    engine: engine.1,
-                    jit: engine.0 == "jit",
-                    program,
-                    context,
-                    r0: 0,
-                    instructions: 0.0,
-                },
+                Runs { machine: make, engine: engine.1, program, context, r0: 0, instructions: 0.0 },
             ));
         }
     }

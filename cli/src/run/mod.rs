@@ -127,7 +127,7 @@ fn machine_with(
 }
 
 /// Refuses a machine that the JIT leaves to the interpreter because it is small.
-pub(crate) fn require_room(vm: &mut Machine) -> Result<(), CliError> {
+fn require_room(vm: &mut Machine) -> Result<(), CliError> {
     if vm.memory.view().is_full_size() { Ok(()) } else { Err(CliError::SmallMemory) }
 }
 

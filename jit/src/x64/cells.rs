@@ -53,7 +53,7 @@ pub(super) struct Cells {
     /// Routines that all code shares, and functions of Rust that they call: [`super::glue`].
     pub(super) routines: Routines,
     /// How often code has done what a helper does since somebody was told, and whether the next such call is to be kept with its
-    /// arguments: by place ([`counted_place`]).
+    /// arguments: by place ([`counted_numbers`]).
     pub(super) counted: [u64; COUNTED],
     pub(super) kept: [u64; COUNTED],
     /// What helpers give that only tell of the world ([`softbpf::helpers::steady_helper`]).
@@ -63,16 +63,16 @@ pub(super) struct Cells {
 }
 
 /// Helpers whose calls code counts: those that only tell of the world, and behind them `bpf_map_lookup_elem`.
-pub(super) const COUNTED: usize = STEADY_HELPERS + 1;
+pub(super) const COUNTED: usize = LOOKUPS + 1;
+
+/// The place of the last one.
+pub(super) const LOOKUPS: usize = STEADY_HELPERS;
 
 /// The numbers of those helpers, by place.
-pub(super) fn counted_numbers() -> impl Iterator<Item = i32> {
-    steady_numbers().into_iter().chain([MAP_LOOKUP_ELEM])
-}
-
-/// Place of a helper whose calls code counts.
-pub(super) fn counted_place(helper: i32) -> Option<usize> {
-    counted_numbers().position(|number| number == helper)
+pub(super) fn counted_numbers() -> [i32; COUNTED] {
+    let mut numbers = [MAP_LOOKUP_ELEM; COUNTED];
+    numbers[..LOOKUPS].copy_from_slice(&steady_numbers());
+    numbers
 }
 
 /// [`Cells::opened`] where no frame is open.
@@ -315,8 +315,7 @@ pub(crate) fn name(displacement: i32) -> Option<String> {
     }
     for (start, what) in [(COUNTED_CALLS, "counted"), (KEPT, "kept")] {
         if let Some(place) = word(start, COUNTED) {
-            let helper = counted_numbers().nth(place)?;
-            return Some(format!("{what}{helper}"));
+            return Some(format!("{what}{}", counted_numbers()[place]));
         }
     }
     if let Some(value) = word(SCRATCH, 2) {

@@ -21,7 +21,7 @@ use crate::effects::{self, Effects};
 use crate::fault::Fault;
 use crate::proof::{self, Plan, Plans, Tested};
 
-use super::cells::{self, CellMemory, WindowNumber, counted_place};
+use super::cells::{self, CellMemory, WindowNumber, counted_numbers};
 use super::code::{CodeError, Compiled, HelperSite, Site};
 use super::encode::{self, Operation, group, opcode};
 use super::idiom;
@@ -52,8 +52,8 @@ pub(super) enum Stub {
     Slow { index: u32, end: u32 },
     /// A lookup has found nothing; the element would be used at this offset.
     NoElement { index: u32, done: u32 },
-    /// Call the helper, which looks something up in this map, and go on at this offset.
-    Helper { index: u32, helper: i32, map: Option<u32>, end: u32 },
+    /// Call the helper with this place among those whose calls code counts, of a lookup in this map, and go on at this offset.
+    Helper { index: u32, place: u32, map: Option<u32>, end: u32 },
     /// Close the frame of the function that has returned, and go on at this offset.
     CloseFrame { index: u32, end: u32 },
 }
@@ -404,7 +404,7 @@ impl Compiler<'_> {
         match callee {
             Callee::Helper(helper) => match self.plans.get(index as usize) {
                 Plan::Lookup(lookup) => self.lookup(index, lookup),
-                Plan::Answer(place) => self.answer(index, helper, place as i32),
+                Plan::Answer(place) => self.answer(index, place as usize),
                 Plan::Unknown | Plan::Likely(_) | Plan::Proved(_) => self.helper(index, helper, None),
             },
             Callee::Local(_) => {
@@ -452,21 +452,21 @@ impl Compiler<'_> {
     }
 
     /// A helper that tells what is in the world: it stands in a cell.
-    fn answer(&mut self, index: u32, helper: i32, place: i32) {
-        let Some(noted) = self.count_call(helper) else { return self.helper(index, helper, None) };
-        x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place]);
+    fn answer(&mut self, index: u32, place: usize) {
+        let noted = self.count_call(place);
+        x64!(self.asm; mov rax, [DWORD r12 + cells::ANSWERS + 8 * place as i32]);
         self.answers = true;
         self.lose_arguments();
         let end = self.offset();
         if let Some(noted) = noted {
-            self.stub_of(noted, Stub::Helper { index, helper, map: None, end });
+            self.stub_of(noted, Stub::Helper { index, place: place as u32, map: None, end });
         }
     }
 
-    /// Counts a call of a helper that is not called; a jump for those that are kept with their arguments, if any are. `None` of a
-    /// helper whose calls code cannot count.
-    pub(super) fn count_call(&mut self, helper: i32) -> Option<Option<Forward>> {
-        let place = 8 * counted_place(helper)? as i32;
+    /// Counts a call of the helper with this place among those whose calls code counts; a jump for calls that are kept with
+    /// their arguments, if any are.
+    pub(super) fn count_call(&mut self, place: usize) -> Option<Forward> {
+        let place = 8 * place as i32;
         let asm = &mut self.asm;
         let noted = (self.machine.kept_calls() > 0).then(|| {
             x64!(asm; cmp QWORD [DWORD r12 + cells::KEPT + place], BYTE 0);
@@ -476,7 +476,7 @@ impl Compiler<'_> {
             x64!(self.asm; inc QWORD [DWORD r12 + cells::COUNTED_CALLS + place]);
         }
         self.counts = true;
-        Some(noted)
+        noted
     }
 
     /// Calls a function that does so much: saves what it does not preserve, and goes one frame deeper for it. The frame is
@@ -559,10 +559,10 @@ impl Compiler<'_> {
                     x64!(self.asm; xor eax, eax);
                     self.asm.jump_back(None, done);
                 }
-                Stub::Helper { index, helper, map, end } => {
-                    self.helper(index, helper, map);
+                Stub::Helper { index, place, map, end } => {
+                    self.helper(index, counted_numbers()[place as usize], map);
                     if let Some(site) = self.tables.helpers.last_mut() {
-                        site.counted = counted_place(helper);
+                        site.counted = Some(place as usize);
                     }
                     self.asm.jump_back(None, end);
                 }

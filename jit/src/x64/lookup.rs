@@ -12,7 +12,7 @@ use softbpf::maps::{ArrayLayout, HASH_BIT, HASH_FACTOR, HashLayout, pieces};
 
 use super::alu;
 use super::asm::{Assembler, Cc, Forward, x64};
-use super::cells;
+use super::cells::{self, LOOKUPS};
 use super::code::Search;
 use super::compile::{Compiler, Stub};
 use super::registers::{Host, RDX, SCRATCH, host};
@@ -43,9 +43,7 @@ impl Compiler<'_> {
         let map = lookup.map();
         let layout = lookup.key().and_then(|key| Some((key, self.layout(map)?)));
         let Some((key, layout)) = layout else { return self.helper(index, MAP_LOOKUP_ELEM, Some(map)) };
-        let Some(noted) = self.count_call(MAP_LOOKUP_ELEM) else {
-            return self.helper(index, MAP_LOOKUP_ELEM, Some(map));
-        };
+        let noted = self.count_call(LOOKUPS);
         match layout {
             Layout::Array(layout) => self.array_element(index, key, layout),
             Layout::Hash(layout) => {
@@ -56,7 +54,7 @@ impl Compiler<'_> {
         }
         let end = self.offset();
         if let Some(noted) = noted {
-            self.stub_of(noted, Stub::Helper { index, helper: MAP_LOOKUP_ELEM, map: Some(map), end });
+            self.stub_of(noted, Stub::Helper { index, place: LOOKUPS as u32, map: Some(map), end });
         }
     }
 
@@ -65,7 +63,8 @@ impl Compiler<'_> {
     fn layout(&mut self, map: u32) -> Option<Layout> {
         let info = self.machine.map_info(map as usize)?;
         let array = info.array_layout().filter(|layout| layout.all_open).map(Layout::Array);
-        let hash = || info.hash_layout().filter(|layout| layout.key_size <= LONGEST_KEY).map(Layout::Hash);
+        let hash =
+            || info.hash_layout().filter(|layout| !layout.lru && layout.key_size <= LONGEST_KEY).map(Layout::Hash);
         array.or_else(hash)
     }
 

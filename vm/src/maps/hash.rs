@@ -213,15 +213,16 @@ fn check(def: &Definition, lru: bool, preallocated: bool) -> Result<u32, MapErro
 }
 
 impl HashMap {
-    /// Where lookups find what they look for, if they need to take no note of it.
-    pub(super) fn layout(&self) -> Option<HashLayout> {
-        self.recency.is_none().then(|| HashLayout {
+    /// Where lookups find what they look for.
+    pub(super) fn layout(&self) -> HashLayout {
+        HashLayout {
             header: self.index.header(),
             key: KEY_IN_RECORD,
             key_size: self.slots.key_size(),
             cpu_stride: if self.percpu { self.slots.copy_stride() } else { 0 },
             seed: self.index.seed(),
-        })
+            lru: self.recency.is_some(),
+        }
     }
 
     #[inline]

@@ -49,6 +49,8 @@ pub struct HashLayout {
     pub cpu_stride: u32,
     /// What the map's hashes begin with.
     pub seed: u64,
+    /// The map takes note of lookups, to evict what was not looked up for long: engines leave them to it.
+    pub lru: bool,
 }
 
 /// The hash of a key in the map with this seed, with which it begins: the key's [`pieces`] one after another are put to what

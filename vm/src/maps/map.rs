@@ -195,10 +195,13 @@ impl Map {
         if let Kind::Array(array) | Kind::PercpuArray(array) = &self.kind { Some(array.layout()) } else { None }
     }
 
-    /// Where a hash map or a per-CPU hash map keeps what lookups need; `None` for other maps, LRU maps among them, which take
-    /// note of lookups.
+    /// Where a hash map keeps what lookups need; `None` for other maps.
     pub fn hash_layout(&self) -> Option<HashLayout> {
-        if let Kind::Hash(map) | Kind::PercpuHash(map) = &self.kind { map.layout() } else { None }
+        if let Kind::Hash(map) | Kind::PercpuHash(map) | Kind::LruHash(map) | Kind::LruPercpuHash(map) = &self.kind {
+            Some(map.layout())
+        } else {
+            None
+        }
     }
 
     /// To be called when a run has ended, and before one begins when the user side was used in between: closes the
